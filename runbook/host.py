@@ -1,0 +1,103 @@
+"""A host as the executor sees it: one script in, one answer out.
+
+Nothing here knows how the script travels. `runbook.ssh` carries it over SSH, `runbook.local` to the shell of this
+machine; another transport could take their place behind the same `Host`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+OnLine = Callable[[str], None]
+"""Receives each line of a script's standard error as it arrives, without its line end."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a script printed and how it ended.
+
+    `stdout` and `stderr` are UTF-8 with what is not UTF-8 kept as surrogates (`errors="surrogateescape"`), so that
+    the bytes can be had back. `seconds` is the time from asking to the end, the line's delay included.
+    """
+
+    stdout: str
+    stderr: str
+    code: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The record of one run for the log: what it was for and how it ended, never what it said.
+
+    `start` is in seconds since the epoch, `seconds` a duration. `code` is None where the end was not seen: the line
+    broke, root was refused, or it ran out of time. `secret` says that its output must not be stored.
+    """
+
+    purpose: str
+    target: str
+    start: float
+    seconds: float
+    code: int | None
+    secret: bool = False
+
+
+Observe = Callable[[Exchange], None]
+"""Is told of each `Exchange` when it is over, also when it failed."""
+
+
+class Host(Protocol):
+    """A machine that runs scripts. One thread at a time may use it."""
+
+    name: str
+    """The target's name as shown to the user."""
+
+    def run(
+        self,
+        script: str,
+        *,
+        purpose: str,
+        timeout: float = 120.0,
+        secret: bool = False,
+        on_line: OnLine | None = None,
+    ) -> Answer:
+        """Run a POSIX sh script, whole or not at all, and return how it ended.
+
+        The script runs as root on a remote host and as the present user on the controller, with LC_ALL=C, umask 022,
+        Debian's PATH and an empty standard input. It must not contain NUL. A non-zero exit code is returned, not
+        raised.
+
+        Args:
+            script: What to run; it travels on standard input, never in argv.
+            purpose: What it is for, in a few words, for the log.
+            timeout: Seconds that the script may take on the host before it is ended there.
+            secret: Its output must not be stored.
+            on_line: Receives the lines of standard error as they arrive.
+
+        Raises:
+            UnreachableError: No connection could be had; nothing ran.
+            SudoError: The log-in works, but root cannot be had; nothing ran.
+            BrokenLineError: The line dropped; whether the script ended is not known.
+            StepError: The script ran out of time and was ended on the host.
+        """
+
+    def login(self) -> None:
+        """Connect; does nothing where a connection stands.
+
+        Raises:
+            UnreachableError: With the reason, in one sentence.
+        """
+
+    def relogin(self) -> None:
+        """Prove that a log-in is possible now, by a new TCP connection and authentication.
+
+        The new connection replaces the old one. Where it fails, the old one is kept.
+
+        Raises:
+            UnreachableError: No new log-in is possible.
+        """
+
+    def close(self) -> None:
+        """End the connection; a later `run` connects again."""
