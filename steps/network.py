@@ -1,0 +1,201 @@
+"""The network that `sites.yaml` describes: its prefix, its sites, its links, where certificates come from.
+
+All that follows from these is derived here and nowhere else, so that the two ends of a link cannot disagree: the
+article typed each selector twice, and got one of them wrong at both ends. Pure values; nothing here knows of YAML or
+of hosts. `steps.sites_yaml` is what builds one, and what refuses a file that makes no sense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DIRECTORIES: Mapping[str, str] = MappingProxyType(
+    {
+        "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+        "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+    },
+)
+"""The ACME directories (RFC 8555, section 7.1.1) that have a short name."""
+
+ANY_ADDRESS = "%any"
+"""What swanctl.conf calls an address that is not known beforehand."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Where the sites' certificates come from, and which roots the peers must chain to.
+
+    `directory` is a key of `DIRECTORIES` or an https URL. `ca_bundle` holds the CAs to trust for the ACME server's own
+    HTTPS (None: the system's). No `trust_anchors` means the built-in ISRG roots. `challenge_site` names the one site
+    that serves everybody's challenges, the others redirecting to it; None: each serves its own.
+    """
+
+    directory: str
+    contact: str
+    agree_to_terms: bool
+    ca_bundle: Path | None = None
+    trust_anchors: tuple[Path, ...] = ()
+    challenge_site: str | None = None
+
+    @property
+    def directory_url(self) -> str:
+        """The URL of the ACME directory, whichever way it was given."""
+        return DIRECTORIES.get(self.directory, self.directory)
+
+
+@dataclass(frozen=True)
+class Ipsec:
+    """How the tunnels are made; every value is meant for swanctl.conf as it stands, the same at all ends.
+
+    `encapsulation` "always" wraps ESP in UDP even where no NAT is seen: for lines that drop ESP, and for kernels
+    without it. `extra_packages` are Debian packages that a site needs besides strongSwan's usual ones.
+    """
+
+    encapsulation: Literal["auto", "always"] = "auto"
+    extra_packages: tuple[str, ...] = ()
+    ike_proposals: tuple[str, ...] = ("aes256gcm16-prfsha384-ecp384",)
+    esp_proposals: tuple[str, ...] = ("aes256gcm16-ecp384",)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One end of links: a host reached by SSH, with a ULA /64 of its own behind it.
+
+    `ssh` is what one gives to ssh(1); `addresses` are the outer ones, none for a site whose address changes;
+    `interface` carries the link address, `lan_interface` the /64; `lan_host` is the SSH target of a machine on the
+    site's LAN, by which a gateway is proven to be one.
+    """
+
+    name: str
+    ssh: str
+    fqdn: str
+    addresses: tuple[IPv4Address | IPv6Address, ...]
+    subnet_id: int
+    interface: str
+    lan_interface: str | None = None
+    lan_host: str | None = None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the outer address is not known beforehand."""
+        return not self.addresses
+
+
+@dataclass(frozen=True)
+class Link:
+    """A tunnel between two sites, by their names; `initiator` is the one that brings it up."""
+
+    between: tuple[str, str]
+    initiator: str
+
+    @property
+    def name(self) -> str:
+        """What the link is called in reports and checkpoints: `home-vps4`."""
+        return "-".join(self.between)
+
+
+@dataclass(frozen=True)
+class Network:
+    """All that `sites.yaml` says; `directory` is where it lies. Sites and links keep the order of the file."""
+
+    prefix: IPv6Network
+    link_subnet_id: int
+    ssh_config: Path | None
+    certificates: Certificates
+    ipsec: Ipsec
+    sites: Mapping[str, Site] = field(hash=False)
+    links: tuple[Link, ...]
+    directory: Path
+
+    @property
+    def link_network(self) -> IPv6Network:
+        """The /64 in which every site has one address, its link address."""
+        return self._subnet(self.link_subnet_id)
+
+    def subnet(self, site: Site) -> IPv6Network:
+        """The site's own /64."""
+        return self._subnet(site.subnet_id)
+
+    def subnet_text(self, site: Site) -> str:
+        """The site's own /64 as ip(8) and swanctl(8) print it, `fdd7:5938:e2e6:8e71::/64`."""
+        return str(self.subnet(site))
+
+    def own_address(self, site: Site) -> IPv6Address:
+        """The site's address in its own /64, `::1` there; libipsec refuses a subnet without one."""
+        return self.subnet(site)[1]
+
+    def link_address(self, site: Site) -> IPv6Address:
+        """The site's address on the link network, ending in its subnet id: `fdd7:5938:e2e6:3::8e71`."""
+        return self.link_network[site.subnet_id]
+
+    def selectors(self, site: Site) -> tuple[IPv6Network, ...]:
+        """What of a site is reached through a tunnel; each end's local and its peer's remote selectors are this."""
+        return (self.subnet(site), IPv6Network(self.link_address(site)))
+
+    def ends(self, site: Site) -> tuple[End, ...]:
+        """The ends that lie at a site, in the order of the links."""
+        return tuple(end for link in self.links for end in self.link_ends(link) if end.here.name == site.name)
+
+    def link_ends(self, link: Link) -> tuple[End, End]:
+        """Both ends of a link, in the order of `between`."""
+        one, other = (self.sites[name] for name in link.between)
+        return End(link, one, other, self), End(link, other, one, self)
+
+    def _subnet(self, subnet_id: int) -> IPv6Network:
+        """The /64 with this 16-bit subnet id (RFC 4193, section 3.1)."""
+        return IPv6Network((int(self.prefix.network_address) | subnet_id << 64, 64))
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a link, as the host there has to be told of it."""
+
+    link: Link
+    here: Site
+    there: Site
+    network: Network = field(repr=False, compare=False)
+
+    @property
+    def connection(self) -> str:
+        """The connection's name at this end, after the host at the other, as in the article: `ula-net-vps4`."""
+        return f"ula-net-{self.there.name}"
+
+    @property
+    def initiates(self) -> bool:
+        """Whether it is this end that brings the tunnel up."""
+        return self.link.initiator == self.here.name
+
+    @property
+    def local_ts(self) -> tuple[IPv6Network, ...]:
+        """What of this end is reached through the tunnel."""
+        return self.network.selectors(self.here)
+
+    @property
+    def remote_ts(self) -> tuple[IPv6Network, ...]:
+        """What is reached at the other end: its `local_ts`."""
+        return self.network.selectors(self.there)
+
+    @property
+    def local_addrs(self) -> tuple[str, ...]:
+        """The outer addresses to speak from."""
+        return _texts(self.here) or (ANY_ADDRESS,)
+
+    @property
+    def remote_addrs(self) -> tuple[str, ...]:
+        """The outer addresses to speak to.
+
+        A dynamic peer is its name, then any: a trap needs something concrete to go to, and a responder must still
+        take the peer when its name is behind the times.
+        """
+        return _texts(self.there) or (self.there.fqdn, ANY_ADDRESS)
+
+
+def _texts(site: Site) -> tuple[str, ...]:
+    return tuple(str(address) for address in site.addresses)
