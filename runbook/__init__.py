@@ -1,0 +1,1 @@
+"""The executor: targets, steps, changes, confirmation. It knows nothing of IPsec."""

@@ -1,13 +1,14 @@
 """Every error a user can meet, as one tree.
 
-    RunbookError                 one clear sentence; exit 1
-    ├── UsageError               a wrong flag or a wrong sites.yaml; exit 2
-    ├── UnreachableError         a host does not answer, or a login failed; exit 5
-    │   └── HostKeyError         its key is unknown or has changed; exit 5
-    ├── SudoError                logged in, but root cannot be had; exit 5
-    ├── BrokenLineError          the line dropped while a script ran: its outcome is not known; exit 5
-    ├── StepError                a step failed on a target; exit 1
-    └── LockedError              another run holds the host; exit 6
+RunbookError                 one clear sentence; exit 1
++-- UsageError               a wrong flag or a wrong sites.yaml; exit 2
++-- UnreachableError         a host does not answer, or a login failed; exit 5
+|   +-- HostKeyError         its key is unknown or has changed; exit 5
++-- SudoError                logged in, but root cannot be had; exit 5
++-- BrokenLineError          the line dropped while a script ran: its outcome is not known; exit 5
++-- StepError                a step failed on a target; exit 1
+|   +-- PlanChangedError     the host is no longer as the plan says; it is planned again
++-- LockedError              another run holds the host; exit 6
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class BrokenLineError(RunbookError):
 
 class StepError(RunbookError):
     """A step did not reach what it states."""
+
+
+class PlanChangedError(StepError):
+    """A host changed between the plan and its execution; nothing was done."""
 
 
 class LockedError(RunbookError):

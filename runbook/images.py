@@ -1,0 +1,206 @@
+"""Before-images: what a change needs to be undone, kept on the host that it changes, root-only.
+
+An image is a directory, one for each application of a step to a target. It is whole before anything is changed:
+
+    manifest     JSON: version, step, and each change's key, summary, whether it is irreversible
+    lib.sh       the functions that the scripts below use
+    probe.N      shell that reads what change N is about
+    before.N     what it read before
+    after.N      what it read afterwards; missing when the change was cut off
+    kept.N       the file or link as it was
+    undo.N       shell that puts it back
+    revert       the undoing of the changes that could cut the line, run by a timer
+
+So the host can be brought back from any controller, or by hand:  image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N'
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from runbook.script import PRELUDE, Batch, digest, heredoc, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from runbook.script import Reading
+    from runbook.step import Finding
+
+VERSION: Final = 1
+REVERT_SECONDS: Final = 60
+"""How long a change that could cut the line may wait for the login that proves it."""
+
+PLAN_CHANGED: Final = 75
+"""Exit code of the guard (EX_TEMPFAIL): the host is no longer as the plan says."""
+
+
+@dataclass(frozen=True)
+class KeptChange:
+    """One change of an image as the host tells it."""
+
+    number: int
+    key: str
+    summary: str
+    irreversible: str
+    status: str
+    """`as we left it`, `as before`, `changed since`, or `cut off` when the change itself was interrupted."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One application of a step to a target, as kept there."""
+
+    name: str
+    step: str
+    changes: tuple[KeptChange, ...]
+
+
+def script_lines(*lines: str) -> str:
+    """Join shell lines."""
+    return "\n".join(lines)
+
+
+def guard(findings: Sequence[Finding]) -> str:
+    """Shell that reads every part once more, keeps it as before-image, and stops where it is not as planned."""
+    checks = []
+    for index, each in enumerate(findings):
+        planned = digest(each.found.text if each.found else "")
+        checks.append(
+            script_lines(
+                f'(\n{each.probe}\n) </dev/null >"$image/before.{index}" || true',
+                f'if [ "$(sha256sum <"$image/before.{index}" | cut -d" " -f1)" != {planned} ]; then',
+                f"    printf '%s\\n' {quote(each.key)}",
+                f'    rm -rf -- "$image"; exit {PLAN_CHANGED}',
+                "fi",
+            )
+        )
+    return script_lines('umask 077; mkdir -p -- "$image"', *checks)
+
+
+def keep(step: str, findings: Sequence[Finding]) -> str:
+    """Shell that writes the image, so that what follows can be undone whatever happens."""
+    changes = [(index, each, each.change) for index, each in enumerate(findings) if each.change]
+    manifest = {
+        "version": VERSION,
+        "step": step,
+        "changes": [
+            {"key": each.key, "summary": change.summary, "irreversible": change.irreversible}
+            for _, each, change in changes
+        ],
+    }
+    risky = [index for index, _, change in reversed(changes) if change.risky]
+    lines = ["umask 077; set -e", f'cat >"$image/lib.sh" {heredoc(PRELUDE)}']
+    for index, each, change in changes:
+        lines += [
+            f'cat >"$image/probe.{index}" {heredoc(each.probe + chr(10))}',
+            f'cat >"$image/undo.{index}" {heredoc((change.undo or ":") + chr(10))}',
+            f"index={index}",
+            change.save or ":",
+        ]
+    if risky:
+        lines.append(f'cat >"$image/revert" {heredoc(_revert(risky))}')
+    lines += [f'cat >"$image/manifest" {heredoc(json.dumps(manifest) + chr(10))}', 'sync -f -- "$image"']
+    return script_lines(*lines)
+
+
+def _revert(risky: Iterable[int]) -> str:
+    """The script that the timer runs: no controller is needed for it."""
+    undo = [f'(index={index}; . "$image/undo.{index}") || true' for index in risky]
+    return script_lines('image=$(dirname -- "$0")', '. "$image/lib.sh"', ': >"$image/reverted"', *undo, "")
+
+
+def arm(image: str) -> str:
+    """Shell that has the host itself undo the risky changes unless it is disarmed in time."""
+    return script_lines(
+        "set -e",
+        f"systemd-run --quiet --collect --unit={quote(timer(image))} --on-active={REVERT_SECONDS} "
+        '--timer-property=AccuracySec=1s /bin/sh "$image/revert"',
+    )
+
+
+def disarm(image: str) -> str:
+    """Shell that calls the reversal off; fails where it has already run."""
+    return script_lines(
+        "set -e",
+        f"systemctl stop {quote(timer(image))}.timer",
+        'if [ -e "$image/reverted" ]; then echo "the host has already undone the change" >&2; exit 1; fi',
+    )
+
+
+def timer(image: str) -> str:
+    """The name of the systemd unit that undoes `image`'s risky changes."""
+    return f"ipsec-runbook-revert-{image}"
+
+
+def record(index: int, probe: str) -> str:
+    """Shell that reads a changed part again, keeps the reading in the image and prints it."""
+    return f'(\n{probe}\n) >"$image/after.{index}"; code=$?; cat -- "$image/after.{index}"; exit "$code"'
+
+
+_STATUS = """\
+[ -e "$image/manifest" ] || exit 0
+cat -- "$image/manifest"
+. "$image/lib.sh"
+for probe in "$image"/probe.*; do
+    index=${probe##*.}
+    now=$( (. "$probe") </dev/null | sha256sum)
+    if [ "$now" = "$(sha256sum <"$image/before.$index")" ]; then status='as before'
+    elif [ ! -e "$image/after.$index" ]; then status='cut off'
+    elif [ "$now" = "$(sha256sum <"$image/after.$index")" ]; then status='as we left it'
+    else status='changed since'; fi
+    printf '%s %s\\n' "$index" "$status"
+done
+"""
+
+
+def listing(images: str) -> str:
+    """Shell that tells every image under the directory `images`, and how what it is about stands now."""
+    return script_lines(
+        f'for image in {quote(images)}/*/; do [ -d "$image" ] || continue',
+        "image=${image%/}; printf '\\036%s\\n' \"${image##*/}\"",
+        f"(\n{_STATUS}\n)",
+        "done",
+    )
+
+
+def parse_listing(text: str) -> list[Image]:
+    """The images that `listing` told, newest first."""
+    images = []
+    for block in text.split("\036")[1:]:
+        name, *lines = block.splitlines()
+        if not lines:
+            continue
+        manifest = json.loads(lines[0])
+        status = dict(line.split(" ", 1) for line in lines[1:])
+        changes = tuple(
+            KeptChange(number, each["key"], each["summary"], each["irreversible"], status.get(str(number), "cut off"))
+            for number, each in enumerate(manifest["changes"])
+        )
+        images.append(Image(name, manifest["step"], changes))
+    return sorted(images, key=lambda image: image.name, reverse=True)
+
+
+def unmake(image: str, numbers: Sequence[int]) -> Batch:
+    """A script that undoes the changes of an image, last first, then reads them again."""
+    undo = {f"undo {n}": f'index={n}; . "$image/lib.sh"; set -e; . "$image/undo.{n}"' for n in reversed(numbers)}
+    read = {f"read {n}": f'. "$image/lib.sh"; . "$image/probe.{n}"' for n in numbers}
+    return Batch({**undo, **read, "before": _BEFORE}, {"image": image}, gated=frozenset(undo))
+
+
+_BEFORE = """\
+for before in "$image"/before.*; do printf '%s %s\\n' "${before##*.}" "$(sha256sum <"$before" | cut -d' ' -f1)"; done
+"""
+
+
+def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> list[int]:
+    """The changes that read otherwise than before they were made, after `unmake`."""
+    before = dict(line.split(" ", 1) for line in readings["before"].text.splitlines())
+    return [n for n in numbers if digest(readings[f"read {n}"].text) != before.get(str(n))]
+
+
+def forget(images: str, image: str) -> str:
+    """Shell that removes an image that has been undone, and the directories that it leaves empty."""
+    path = quote(f"{images}/{image}")
+    return f"rm -rf -- {path}; rmdir -p --ignore-fail-on-non-empty -- {quote(images)} 2>/dev/null || true"

@@ -1,0 +1,68 @@
+# Functions that every script sent to a host may use. POSIX sh; needs coreutils.
+# $image: the directory that keeps the before-images of the step in hand.
+
+# rb_state PATH: what is at PATH in one line. A file's content is told by its SHA-256.
+rb_state() {
+    if [ -L "$1" ]; then
+        printf 'link %s\n' "$(readlink -- "$1")"
+    elif [ -d "$1" ]; then
+        printf 'directory %s\n' "$(stat -c '%a %U:%G' -- "$1")"
+    elif [ -e "$1" ]; then
+        printf 'file %s %s\n' "$(stat -c '%a %U:%G' -- "$1")" "$(sha256sum <"$1" | cut -d' ' -f1)"
+    else
+        echo absent
+    fi
+}
+
+# rb_beside PATH: the name under which PATH's next content is written before it takes its place.
+rb_beside() {
+    printf '%s/.%s.ipsec-runbook-new' "$(dirname -- "$1")" "$(basename -- "$1")"
+}
+
+# rb_settle PATH NEW: NEW takes PATH's place at once, and stays there if the power fails now.
+rb_settle() {
+    { [ -L "$2" ] || sync -- "$2"; } && mv -fT -- "$2" "$1" && sync -- "$(dirname -- "$1")"
+}
+
+# rb_put PATH MODE OWNER:GROUP [VALIDATOR]: standard input becomes the file PATH, atomically.
+# VALIDATOR is a shell command that judges the new content, whose name is in $new.
+# The steps are chained: errexit is off where a caller tests the result, and half a file must never settle.
+rb_put() (
+    umask 077
+    new=$(rb_beside "$1")
+    if rm -rf -- "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
+        { [ -z "${4:-}" ] || eval "$4"; }; then
+        rb_settle "$1" "$new"
+    else
+        rm -f -- "$new"
+        return 65
+    fi
+)
+
+# rb_link PATH TARGET: PATH becomes a symbolic link to TARGET, atomically.
+rb_link() (
+    new=$(rb_beside "$1")
+    rm -rf -- "$new" && ln -s -- "$2" "$new" && rb_settle "$1" "$new"
+)
+
+# rb_remove PATH: nothing is at PATH any more.
+rb_remove() {
+    rm -f -- "$1" && sync -- "$(dirname -- "$1")"
+}
+
+# rb_save PATH: keep what is at PATH (a file or a link) as the before-image of the change $index.
+rb_save() {
+    if [ -L "$1" ] || [ -e "$1" ]; then
+        cp -a -- "$1" "$image/kept.$index" && { [ -L "$image/kept.$index" ] || sync -- "$image/kept.$index"; }
+    fi
+}
+
+# rb_restore PATH: put the before-image of the change $index back at PATH, or nothing where there was nothing.
+rb_restore() (
+    if [ -L "$image/kept.$index" ] || [ -e "$image/kept.$index" ]; then
+        new=$(rb_beside "$1")
+        rm -rf -- "$new" && cp -a -- "$image/kept.$index" "$new" && rb_settle "$1" "$new"
+    elif [ -L "$1" ] || [ -e "$1" ]; then
+        rb_remove "$1"
+    fi
+)

@@ -1,0 +1,202 @@
+"""What a procedure is made of: steps, their parts, and what comparing a part with its host says.
+
+A part states what one thing on one host should look like. What the audit shows, what the confirmation asks, what
+apply does and what proves it afterwards all come from comparing that statement with what is there, so they cannot
+disagree.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runbook.script import Reading
+    from runbook.target import Target
+
+CONTROLLER = "controller"
+"""The target that is this machine."""
+
+
+class Verdict(StrEnum):
+    """How a part stands on its host."""
+
+    IN_ORDER = "in order"
+    ABSENT = "absent"
+    DRIFT = "drift"
+    LATER = "known after"
+    UNKNOWN = "unknown"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference between a part as found and as wanted: shown as one, applied as one, undone as one.
+
+    `apply` and `undo` are POSIX shell that may use the prelude; `undo` finds what `save` kept under `$image`, where
+    `$index` is the change's own number. A change that shell cannot make has `obtain` instead of `apply`.
+    """
+
+    summary: str
+    apply: str = field(default="", repr=False)
+    undo: str = field(default="", repr=False)
+    save: str = field(default="", repr=False)
+    diff: str = field(default="", repr=False)
+    obtain: Callable[[Mapping[str, Target]], None] | None = field(default=None, repr=False)
+    risky: bool = False
+    """It could cut the admin's own line: made under a timer that undoes it, until a new login proves it."""
+    irreversible: str = ""
+    """Why rollback cannot take it back, where it cannot."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part's verdict on one target, with the change that would bring it in order."""
+
+    key: str
+    verdict: Verdict
+    note: str = ""
+    change: Change | None = None
+    probe: str = field(default="", repr=False)
+    found: Reading | None = field(default=None, repr=False)
+
+
+class Part(ABC):
+    """One thing on one host: what it should look like, how it is read, and what would make it so."""
+
+    follows: tuple[str, ...] = ()
+    """Keys of parts of the same step: when one of them changes, this one must be made again (a daemon's reload)."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Kind and name, such as `file /etc/hosts`: stable, and unique on its target."""
+
+    @abstractmethod
+    def probe(self) -> str:
+        """Shell that prints the part's state and changes nothing; the same state prints the same bytes."""
+
+    @abstractmethod
+    def judge(self, found: Reading) -> Finding:
+        """Compare what the probe printed with what is wanted."""
+
+    def again(self, found: Reading) -> Finding:
+        """The finding when a part that this one follows is about to change."""
+        raise NotImplementedError(self.key, found)
+
+    def in_order(self, note: str = "") -> Finding:
+        """The finding that nothing is to be done."""
+        return Finding(self.key, Verdict.IN_ORDER, note)
+
+    def unknown(self, why: str) -> Finding:
+        """The finding that the part's state cannot be told, or must not be touched."""
+        return Finding(self.key, Verdict.UNKNOWN, why)
+
+    def drift(self, change: Change, note: str = "") -> Finding:
+        """The finding that the part is there, and not as wanted."""
+        return Finding(self.key, Verdict.DRIFT, note, change)
+
+    def absent(self, change: Change, note: str = "") -> Finding:
+        """The finding that the part is missing."""
+        return Finding(self.key, Verdict.ABSENT, note, change)
+
+
+@dataclass(frozen=True)
+class Later(Part):
+    """A part that cannot be stated before another step is done, such as a certificate not yet issued."""
+
+    kind: str
+    name: str
+    after: str
+    """The step that makes it known."""
+
+    @property
+    def key(self) -> str:
+        """Kind and name, as the part will have them."""
+        return f"{self.kind} {self.name}"
+
+    def probe(self) -> str:
+        """Nothing to read yet."""
+        return ":"
+
+    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - there is nothing to compare yet
+        """Known after the step that makes it."""
+        return Finding(self.key, Verdict.LATER, f"known after {self.after}")
+
+
+@dataclass(frozen=True)
+class Check:
+    """An observation that proves a step's result by using it: an HTTP request, a ping. It changes nothing lasting."""
+
+    title: str
+    on: tuple[str, ...]
+    """The targets that it speaks of."""
+    run: Callable[[Mapping[str, Target]], Sequence[str]] = field(repr=False)
+    """Returns the evidence, a line each; raises StepError with what is wrong."""
+
+
+class Step(ABC):
+    """One section of the procedure. Its docstring is what `runbook explain` prints."""
+
+    name: ClassVar[str]
+    """Stable: it stands in checkpoints and is what `--step` takes."""
+    title: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Names of the steps without which this one cannot be applied on a target."""
+    facts: ClassVar[str] = ""
+    """Shell that prints `name=value` lines: what must be known of a target before its parts can be stated."""
+
+    @abstractmethod
+    def targets(self) -> Sequence[str]:
+        """The targets that its work lands on."""
+
+    @abstractmethod
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
+        """What `target` should look like after this step, in the order in which it is made."""
+
+    def checks(self) -> Sequence[Check]:
+        """What proves the step once it is applied everywhere."""
+        return ()
+
+    @classmethod
+    def explain(cls) -> str:
+        """What the step is for, in full."""
+        return inspect.cleandoc(cls.__doc__ or "")
+
+    @classmethod
+    def purpose(cls) -> str:
+        """What the step is for, in its docstring's first sentences."""
+        return cls.explain().split("\n\n", 1)[0].replace("\n", " ")
+
+    def verify(self, target: Target) -> list[Finding]:
+        """Compare every part with its host, by what has been read there; reads what has not."""
+        parts = self.parts(target.name, target.facts)
+        target.read([part.probe() for part in parts])
+        findings: list[Finding] = []
+        for part in parts:
+            found = target.readings[part.probe()]
+            finding = part.judge(found)
+            moving = {each.key for each in findings if each.verdict is not Verdict.IN_ORDER}
+            if finding.verdict is Verdict.IN_ORDER and moving.intersection(part.follows):
+                finding = part.again(found)
+            findings.append(replace(finding, probe=part.probe(), found=found))
+        return findings
+
+    def apply(self, target: Target, findings: Sequence[Finding], hosts: Mapping[str, Target], image: str) -> None:
+        """Make the findings' changes on their target as one unit, with before-images under the name `image`.
+
+        Raises StepError when one cannot be made, PlanChangedError when the host is no longer as `findings` say.
+        """
+        target.make(image, self.name, [each for each in findings if each.change], hosts)
+
+    def rollback(self, target: Target, image: str, keep: frozenset[int] = frozenset()) -> None:
+        """Put back on `target` what one application of this step changed, but for the changes numbered in `keep`.
+
+        Raises StepError when a before-image cannot be put back.
+        """
+        target.unmake(image, keep)

@@ -1,0 +1,161 @@
+"""A target: a host, and what has been read there.
+
+Readings are kept by the shell that made them, so nothing is read twice; whatever changes the host makes them all
+again, in the same channel as the change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runbook import images
+from runbook.errors import PlanChangedError, StepError, UnreachableError
+from runbook.script import Batch, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from runbook.host import Answer, Host
+    from runbook.step import Finding
+
+APT_SECONDS = 900.0
+"""How long a script that changes a host may take: a slow mirror must not cut a package installation in half."""
+
+
+class Target:
+    """Where a step's work lands."""
+
+    def __init__(self, host: Host, images_at: str, on_line: Callable[[str, str], None] | None = None) -> None:
+        """Work on `host`, before-images under `images_at`; `on_line` is told (target, line) of progress."""
+        self.host = host
+        self.name = host.name
+        self.facts: Mapping[str, str] = {}
+        self.readings: dict[str, Reading] = {}
+        self.ahead: Callable[[], Iterable[str]] = tuple
+        """The probes that will be wanted after a change: they are read in the change's own channel."""
+        self._images_at = images_at
+        self._on_line = on_line
+
+    def learn(self, facts_script: str) -> None:
+        """Run the shell that prints `name=value` lines, on which it depends what there is to read."""
+        answer = self.run(facts_script, purpose="facts")
+        pairs = (line.partition("=") for line in answer.stdout.splitlines())
+        self.facts = {name: value for name, found, value in pairs if found}
+
+    def read(self, probes: Iterable[str]) -> None:
+        """Make sure that `readings` has every one of `probes`; one channel for all that are missing."""
+        missing = [probe for probe in dict.fromkeys(probes) if probe not in self.readings]
+        if missing:
+            batch = Batch({probe: probe for probe in missing})
+            self._keep_readings(batch, self.run(batch.text, purpose="read"))
+
+    def run(self, script: str, *, purpose: str, timeout: float = 120.0) -> Answer:
+        """Run a script here; raises StepError when the shell itself fails.
+
+        For what a step must do by hand, such as publishing a challenge; it makes no before-image.
+        """
+        answer = self.host.run(script, purpose=purpose, timeout=timeout, on_line=self._progress)
+        if answer.code:
+            raise StepError(f"{self.name}: {purpose} failed: {_tail(answer.stderr) or f'exit code {answer.code}'}")
+        return answer
+
+    def make(self, image: str, step: str, findings: Sequence[Finding], hosts: Mapping[str, Target]) -> None:
+        """Make the changes of `findings` as one unit, undoable by the image written before anything is changed.
+
+        Risky ones are made first, under a timer on the host that undoes them until a new login has proved that
+        one is still possible. Raises StepError, or PlanChangedError when the host is no longer as found.
+        """
+        risky = {f"apply {index}" for index, each in enumerate(findings) if each.change and each.change.risky}
+        obtains = [each.change.obtain for each in findings if each.change and each.change.obtain]
+        applies = {f"apply {index}": _apply(index, each) for index, each in enumerate(findings)}
+        begin = {"guard": images.guard(findings), "image": images.keep(step, findings)}
+        if risky:
+            first = {key: applies.pop(key) for key in list(applies) if key in risky}
+            self._work(image, findings, {**begin, "arm": images.arm(image), **first})
+            self._prove_login(image)
+            self._work(image, findings, {"disarm": images.disarm(image), **applies}, last=True)
+        elif obtains:
+            self._work(image, findings, begin)
+            for obtain in obtains:
+                obtain(hosts)
+            self._work(image, findings, applies, last=True)
+        else:
+            self._work(image, findings, {**begin, **applies}, last=True)
+
+    def unmake(self, image: str, keep: frozenset[int]) -> None:
+        """Undo the changes of `image`, last first, but for those numbered in `keep`; then forget the image.
+
+        Raises StepError, and keeps the image, when one cannot be put back.
+        """
+        kept = next((each for each in self.images() if each.name == image), None)
+        if kept is None:
+            raise StepError(f"{self.name}: there is no before-image {image}")
+        numbers = [each.number for each in kept.changes if each.number not in keep and each.status != "as before"]
+        batch = images.unmake(f"{self._images_at}/{image}", numbers)
+        answer = self._change(batch, purpose=f"undo {kept.step}")
+        results = batch.split(answer.stdout)
+        failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
+        failed = failed or images.not_as_before(results, numbers)
+        if failed:
+            keys = ", ".join(each.key for each in kept.changes if each.number in failed)
+            raise StepError(f"{self.name}: could not put back {keys}: {_tail(answer.stderr) or 'it reads otherwise'}")
+        if not keep:
+            self.run(images.forget(self._images_at, image), purpose="forget the before-image")
+
+    def images(self) -> list[images.Image]:
+        """The before-images kept here, newest first, each change with how it stands now."""
+        return images.parse_listing(self.run(images.listing(self._images_at), purpose="list before-images").stdout)
+
+    def _work(
+        self, image: str, findings: Sequence[Finding], fragments: Mapping[str, str], *, last: bool = False
+    ) -> None:
+        """Run fragments of a change, each only if the one before it succeeded; the last script reads all again."""
+        after = {each.probe: images.record(index, each.probe) for index, each in enumerate(findings)} if last else {}
+        ahead = {probe: probe for probe in self.ahead() if probe not in after} if last else {}
+        fragments = {key: text for key, text in fragments.items() if text}
+        path = f"{self._images_at}/{image}"
+        batch = Batch({**fragments, **after, **ahead}, {"image": path}, gated=frozenset(fragments))
+        answer = self._change(batch, purpose=image)
+        results = batch.split(answer.stdout)
+        self._keep_readings(batch, answer)
+        for key in fragments:
+            result = results.get(key, Reading("", 1))
+            if result.code == images.PLAN_CHANGED and key == "guard":
+                raise PlanChangedError(f"{self.name}: {result.text.strip()} changed after the plan was made")
+            if result.code:
+                what = findings[int(key.split()[1])].key if key.startswith("apply ") else key
+                raise StepError(f"{self.name}: {what}: {_tail(answer.stderr) or result.text.strip()}")
+
+    def _change(self, batch: Batch, purpose: str) -> Answer:
+        """Run a script that changes the host: all that was read before is forgotten."""
+        self.readings.clear()
+        return self.host.run(batch.text, purpose=purpose, timeout=APT_SECONDS, on_line=self._progress)
+
+    def _keep_readings(self, batch: Batch, answer: Answer) -> None:
+        self.readings.update(batch.split(answer.stdout))
+
+    def _prove_login(self, image: str) -> None:
+        try:
+            self.host.relogin()
+        except UnreachableError as error:
+            raise StepError(
+                f"{self.name}: no new login is possible after this change, so {self.name} undoes it by itself "
+                f"within {images.REVERT_SECONDS} seconds ({error})",
+                hint=f"wait a minute, then look at the rules on {self.name}; before-image {image}",
+            ) from error
+
+    def _progress(self, line: str) -> None:
+        if self._on_line:
+            self._on_line(self.name, line)
+
+
+def _apply(index: int, finding: Finding) -> str:
+    """The shell of one change; one that is obtained has none."""
+    if finding.change is None or not finding.change.apply:
+        return ""
+    return f"index={index}\nset -e\n{finding.change.apply}"
+
+
+def _tail(text: str, lines: int = 6) -> str:
+    """The last lines of what a script complained of."""
+    return "\n".join(text.strip().splitlines()[-lines:])

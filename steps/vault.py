@@ -1,0 +1,40 @@
+"""Where a run's data lies: `.runbook/` beside `sites.yaml`, for the admin's eyes only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steps.network import Network, Site
+
+
+class Vault:
+    """Names the files of a network's data directory; reads what is there, writes nothing."""
+
+    def __init__(self, network: Network) -> None:
+        """Name the files of `network`."""
+        self.directory = network.directory / ".runbook"
+        self.account_key = self.directory / "acme" / "account.key"
+
+    def key(self, site: Site) -> Path:
+        """The site's private key, PKCS#8 PEM."""
+        return self.directory / "keys" / f"{site.name}.key"
+
+    def csr(self, site: Site) -> Path:
+        """The site's certificate signing request, PEM."""
+        return self.directory / "csr" / f"{site.name}.csr.pem"
+
+    def csr_der(self, site: Site) -> Path:
+        """The same request, DER."""
+        return self.directory / "csr" / f"{site.name}.csr.der"
+
+    def certificate(self, site: Site) -> Path:
+        """The site's certificate with the chain that the CA sent, PEM, leaf first."""
+        return self.directory / "certificates" / f"{site.name}.pem"
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """A file's content, or None where there is none."""
+    return path.read_bytes() if path.is_file() else None
