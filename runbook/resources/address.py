@@ -1,0 +1,95 @@
+"""IPv6 addresses and routes, live in the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook.script import quote
+from runbook.step import Change, Finding, Part
+
+if TYPE_CHECKING:
+    from ipaddress import IPv6Interface
+
+    from runbook.script import Reading
+
+
+@dataclass(frozen=True)
+class Address(Part):
+    """An address on an interface, without duplicate address detection (RFC 4862, 5.4), so that it works at once."""
+
+    address: IPv6Interface
+    interface: str
+
+    @property
+    def key(self) -> str:
+        """The address and its interface."""
+        return f"address {self.address} on {self.interface}"
+
+    def probe(self) -> str:
+        """Every interface that has the address: name, prefix length and flags."""
+        listing = f"ip -6 -o address show to {self.address.ip}/128"
+        return f"{listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g' | tr -s ' ' | sort"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when just this interface has it, and it is not in doubt."""
+        lines = found.text.splitlines()
+        line = next((each for each in lines if each.startswith(f"{self.interface} ")), "")
+        others = [each.split()[0] for each in lines if each != line]
+        if others:
+            return self.unknown(
+                f"{self.address.ip} is on {', '.join(others)} already; name that interface in sites.yaml, or remove it"
+            )
+        words = line.split()
+        if str(self.address) in words and "nodad" in words and "tentative" not in words and "dadfailed" not in words:
+            return self.in_order()
+        device = quote(self.interface)
+        change = Change(
+            summary=f"add {self.address} to {self.interface}",
+            apply=f"ip -6 address replace {self.address} dev {device} nodad",
+            undo=self._undo(words),
+            diff=f"- {line}\n+ {self.interface} {self.address} nodad" if line else f"+ {self.interface} {self.address}",
+        )
+        return self.drift(change) if line else self.absent(change)
+
+    def _undo(self, words: list[str]) -> str:
+        device = quote(self.interface)
+        remove = f"ip -6 address del {self.address} dev {device} 2>/dev/null || true"
+        if "inet6" not in words:
+            return remove
+        was = words[words.index("inet6") + 1]
+        nodad = " nodad" if "nodad" in words else ""
+        return f"{remove}\nip -6 address replace {quote(was)} dev {device}{nodad}"
+
+
+@dataclass(frozen=True)
+class UnreachableRoute(Part):
+    """A route of last resort that refuses packets for a prefix, so that they never leave by the default route."""
+
+    prefix: str
+    metric: int = 4294967295
+
+    @property
+    def key(self) -> str:
+        """The prefix."""
+        return f"route unreachable {self.prefix}"
+
+    def probe(self) -> str:
+        """The route, if it is there."""
+        return (
+            f"if ip -6 route show table main type unreachable {self.prefix} | grep -q 'metric {self.metric}'; "
+            "then echo there; else echo absent; fi"
+        )
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when it is there."""
+        if found.text.strip() == "there":
+            return self.in_order()
+        route = f"unreachable {self.prefix} metric {self.metric}"
+        change = Change(
+            summary=f"refuse what is for {self.prefix} and has no other route",
+            apply=f"ip -6 route replace {route}",
+            undo=f"ip -6 route del {route} 2>/dev/null || true",
+            diff=f"+ {route}",
+        )
+        return self.absent(change)

@@ -1,0 +1,175 @@
+"""Files, links and directories: whole things at a path that is ours to state."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runbook.script import embed, quote
+from runbook.step import Change, Finding, Part
+
+if TYPE_CHECKING:
+    from runbook.script import Reading
+
+SHOWN_BYTES = 65536
+"""A file beyond this size is compared, not shown."""
+
+
+def unified(before: str, after: str, path: str) -> str:
+    """The difference as `diff -u` shows it."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm="")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class File(Part):
+    """A file with content, mode and owner; `secret` content is compared by its SHA-256 and never shown."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: str = "644"
+    owner: str = "root:root"
+    secret: bool = False
+    validator: str = ""
+    """Shell that judges the new content, in the file `$new`, before it takes the old one's place."""
+    why: str = ""
+
+    @property
+    def key(self) -> str:
+        """The file's path."""
+        return f"file {self.path}"
+
+    def probe(self) -> str:
+        """One line of state; then, unless secret, the content."""
+        path = quote(self.path)
+        if self.secret:
+            return f"rb_state {path}"
+        return f"rb_state {path}\n[ ! -f {path} ] || [ -L {path} ] || head -c {SHOWN_BYTES} -- {path}"
+
+    def judge(self, found: Reading) -> Finding:
+        """Compare content, mode and owner."""
+        state, _, content = found.text.partition("\n")
+        if state == self._state():
+            return self.in_order()
+        change = Change(
+            summary=self._summary(state),
+            save=f"rb_save {quote(self.path)}",
+            apply=f"{_parent(self.path)}\n{self._put()}",
+            undo=f"rb_restore {quote(self.path)}\n{_UNDO_PARENT}",
+            diff=self._diff(state, content),
+        )
+        return self.absent(change, self.why) if state == "absent" else self.drift(change, self.why)
+
+    def _state(self) -> str:
+        return f"file {self.mode} {self.owner} {hashlib.sha256(self.content).hexdigest()}"
+
+    def _put(self) -> str:
+        arguments = " ".join(quote(each) for each in (self.path, self.mode, self.owner, self.validator) if each)
+        return f"{{ {embed(self.content)}}} | rb_put {arguments}"
+
+    def _summary(self, state: str) -> str:
+        kind, *was = state.split(" ")
+        if kind == "absent":
+            return f"create {self.path} ({self.mode}, {self.owner})"
+        if kind != "file":
+            return f"replace the {kind} {self.path} by a file"
+        if was[2] == self._state().rsplit(" ", 1)[1]:
+            return f"set {self.path} from {was[0]} {was[1]} to {self.mode} {self.owner}"
+        return f"change {self.path}"
+
+    def _diff(self, state: str, content: str) -> str:
+        if self.secret:
+            return f"--- {self.path}\n+++ {self.path}\n+ (a secret of {len(self.content)} bytes, not shown)"
+        was = content if state.startswith("file") else ""
+        return unified(was, self.content.decode("utf-8", "replace"), self.path)
+
+
+@dataclass(frozen=True)
+class Absent(Part):
+    """A path where no file or link is to be; what is there is kept and comes back by rollback."""
+
+    path: str
+    why: str
+    shipped_by: str = ""
+    """A package that brings the file: where it is still to be installed, the file will be there to remove."""
+
+    @property
+    def key(self) -> str:
+        """The path."""
+        return f"no file {self.path}"
+
+    def probe(self) -> str:
+        """What is there; for a packaged file, whether the package is."""
+        package = f"\ndpkg-query -W -f '${{db:Status-Status}}' {quote(self.shipped_by)} 2>/dev/null || echo none"
+        return f"rb_state {quote(self.path)}{package if self.shipped_by else ''}"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when nothing is there, nor will come."""
+        state, _, package = found.text.partition("\n")
+        coming = self.shipped_by and package.strip() != "installed"
+        if state == "absent" and not coming:
+            return self.in_order()
+        path = quote(self.path)
+        change = Change(
+            summary=f"move {self.path} out of the way" + (f" ({self.shipped_by} brings it)" if coming else ""),
+            save=f"rb_save {path}",
+            apply=f"rb_save {path}\nrb_remove {path}",
+            undo=f"rb_restore {path}" if not coming else ":",
+            diff=f"--- {self.path}\n- {state}",
+        )
+        return self.drift(change, self.why)
+
+
+@dataclass(frozen=True)
+class Directory(Part):
+    """A directory with mode and owner."""
+
+    path: str
+    mode: str = "755"
+    owner: str = "root:root"
+
+    @property
+    def key(self) -> str:
+        """The directory's path."""
+        return f"directory {self.path}"
+
+    def probe(self) -> str:
+        """One line of state."""
+        return f"rb_state {quote(self.path)}"
+
+    def judge(self, found: Reading) -> Finding:
+        """Compare mode and owner."""
+        state = found.text.strip()
+        path = quote(self.path)
+        if state == f"directory {self.mode} {self.owner}":
+            return self.in_order()
+        make = f"{_parent(self.path)}\nmkdir -p -- {path}\nchown -- {self.owner} {path}\nchmod -- {self.mode} {path}"
+        if state == "absent":
+            undo = f"[ ! -d {path} ] || rmdir --ignore-fail-on-non-empty -- {path}\n{_UNDO_PARENT}"
+            return self.absent(Change(f"create {self.path}/ ({self.mode}, {self.owner})", make, undo))
+        if not state.startswith("directory "):
+            return self.unknown(f"{self.path} is there and is no directory ({state}): move it out of the way")
+        _, mode, owner = state.split(" ")
+        undo = f"chown -- {quote(owner)} {path}\nchmod -- {quote(mode)} {path}"
+        summary = f"set {self.path}/ from {mode} {owner} to {self.mode} {self.owner}"
+        return self.drift(Change(summary, make, undo))
+
+
+def _parent(path: str) -> str:
+    """Shell that makes the directories above `path`, and keeps which of them it made."""
+    return (
+        f"parent=$(dirname -- {quote(path)}); made=\n"
+        'while [ ! -d "$parent" ]; do made="$parent\n$made"; parent=$(dirname -- "$parent"); done\n'
+        '[ -z "$made" ] || { printf %s "$made" >"$image/made.$index"; mkdir -p -- "$(dirname -- '
+        + quote(path)
+        + ')"; }'
+    )
+
+
+_UNDO_PARENT = """\
+[ ! -e "$image/made.$index" ] || tac "$image/made.$index" | while read -r made; do
+    [ ! -d "$made" ] || rmdir --ignore-fail-on-non-empty -- "$made"
+done"""
+"""Shell that removes the directories that `_parent` made, where they are empty again."""

@@ -1,0 +1,93 @@
+"""Systemd units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook.script import quote
+from runbook.step import Change, Finding, Part
+
+if TYPE_CHECKING:
+    from runbook.script import Reading
+
+
+@dataclass(frozen=True)
+class Service(Part):
+    """A unit that is to start at boot and to run now."""
+
+    unit: str
+
+    @property
+    def key(self) -> str:
+        """The unit's name."""
+        return f"service {self.unit}"
+
+    def probe(self) -> str:
+        """`enabled active`, or whatever it is instead."""
+        return _state(self.unit)
+
+    def judge(self, found: Reading) -> Finding:
+        """Compare both states."""
+        if found.text.split() == ["enabled", "active"]:
+            return self.in_order()
+        unit = quote(self.unit)
+        change = Change(
+            summary=f"enable and start {self.unit} (it is {found.text.strip()})",
+            apply=f"systemctl unmask {unit} 2>/dev/null || true\nsystemctl enable --quiet --now {unit} >&2",
+            undo=_undo(self.unit, found),
+            diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} enabled active",
+        )
+        return self.absent(change) if "not-found" in found.text else self.drift(change)
+
+
+@dataclass(frozen=True)
+class Masked(Part):
+    """A unit that must never start, whether it is installed or not."""
+
+    unit: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        """The unit's name."""
+        return f"masked service {self.unit}"
+
+    def probe(self) -> str:
+        """`masked inactive`, or whatever it is instead."""
+        return _state(self.unit)
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when masked and not running."""
+        if found.text.split() == ["masked", "inactive"]:
+            return self.in_order()
+        unit = quote(self.unit)
+        change = Change(
+            summary=f"mask {self.unit} (it is {found.text.strip()})",
+            apply=f"systemctl mask --quiet --now {unit} 2>/dev/null || systemctl mask --quiet {unit} >&2",
+            undo=f"systemctl unmask --quiet {unit} >&2\n{_undo(self.unit, found)}",
+            diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} masked inactive",
+        )
+        return self.drift(change, self.why)
+
+
+def _state(unit: str) -> str:
+    """Shell that prints how a unit starts and whether it runs; `activating` counts as its end state."""
+    name = quote(unit)
+    return (
+        f"enabled=$(systemctl is-enabled {name} 2>/dev/null) || true\n"
+        f"active=$(systemctl is-active {name} 2>/dev/null) || true\n"
+        f'printf \'%s %s\\n\' "${{enabled:-not-found}}" "$active"'
+    )
+
+
+def _undo(unit: str, found: Reading) -> str:
+    """Shell that gives a unit the states found."""
+    name = quote(unit)
+    enabled, active = (*found.text.split(), "", "")[:2]
+    if enabled == "not-found":
+        return f"systemctl disable --quiet --now {name} 2>/dev/null || true"
+    start = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(enabled, "")
+    lines = [f"systemctl {start} --quiet {name} >&2"] if start else []
+    lines.append(f"systemctl {'start' if active == 'active' else 'stop'} {name} >&2")
+    return "\n".join(lines)
