@@ -301,14 +301,24 @@ _RDN_NAMES: Mapping[ObjectIdentifier, str] = {
 
 def listed_name(name: Name) -> str:
     """Write a certificate's subject as strongSwan lists it (identification.c, dntoa): `C=US, O=ISRG, CN=Root YE`."""
-    parts = []
-    for attribute in name:
-        key = _RDN_NAMES.get(attribute.oid)
-        value = attribute.value if isinstance(attribute.value, str) else attribute.value.decode(errors="replace")
-        raw = value.encode()
-        printable = "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in raw)  # noqa: PLR2004 - ASCII
-        parts.append(f"{key}={printable}")
-    return ", ".join(parts)
+    return ", ".join(f"{_listed_type(attribute.oid)}={_listed_value(attribute.value)}" for attribute in name)
+
+
+def _listed_type(oid: ObjectIdentifier) -> str:
+    """The short name, or the OID's encoding (X.690, section 8.19) in hexadecimal where strongSwan knows none."""
+    if oid in _RDN_NAMES:
+        return _RDN_NAMES[oid]
+    first, second, *others = (int(arc) for arc in oid.dotted_string.split("."))
+    encoded = bytearray()
+    for arc in (first * 40 + second, *others):
+        groups = [arc >> shift & 0x7F for shift in range(0, max(arc.bit_length(), 1), 7)]
+        encoded += bytes([*(group | 0x80 for group in reversed(groups[1:])), groups[0]])
+    return encoded.hex(":")
+
+
+def _listed_value(value: str | bytes) -> str:
+    raw = value.encode() if isinstance(value, str) else value
+    return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else "?" for byte in raw)
 
 
 @dataclass(frozen=True)
