@@ -1,0 +1,12 @@
+"""Throwaway real Debian hosts on this machine, to rehearse and to test on.
+
+Nothing in the procedure knows of it: to the product, the lab is just another network.
+"""
+
+from __future__ import annotations
+
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.wire import Counter
+
+__all__ = ["Counter", "Lab", "LabError"]

@@ -1,0 +1,168 @@
+"""The lab's cables and switches: network namespaces of its own, joined to no real interface.
+
+Two switches stand in a namespace that has no addresses at all: `wan`, the internet between the sites, and `lan`, behind
+home. Every other namespace is a place at the end of a cable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import os
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from lab.commands import run
+from lab.errors import LabError
+from lab.layout import (
+    ADMIN,
+    CA,
+    GATEWAY_IPV4,
+    GATEWAY_IPV6,
+    HOSTS,
+    NAMESPACE_FILES,
+    NAMESPACES,
+    Layout,
+    Place,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
+SWITCHES = ("wan", "lan")
+SWITCH_SETTINGS = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.ip_forward=0"
+PLACE_SETTINGS = "net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0"
+"""New namespaces copy these from the machine, where Docker or a router may have changed them."""
+
+
+def exists(layout: Layout, place: str) -> bool:
+    """Whether a place's namespace is there."""
+    return (NAMESPACES / layout.namespace(place)).exists()
+
+
+def build_switches(layout: Layout) -> None:
+    """Make the namespace with the two switches in it, connected to nothing yet."""
+    namespace = _make(layout, "switch", SWITCH_SETTINGS)
+    lines = []
+    for switch in SWITCHES:
+        lines += [
+            f"link add {switch} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            f"link set {switch} up",
+        ]
+    _batch(namespace, lines)
+
+
+def build_place(layout: Layout, place: Place) -> None:
+    """Make a place's namespace and lay its cables; whatever was there before is gone, its addresses and rules too."""
+    remove_place(layout, place)
+    namespace = _make(layout, place.name, PLACE_SETTINGS)
+    switch = layout.namespace("switch")
+    cables = [f"link add {port.cable} type veth peer name {port.name} netns {namespace}" for port in place.ports]
+    plugs = [f"link set {port.cable} master {port.switch} up" for port in place.ports]
+    _batch(switch, cables + plugs)
+    _batch(namespace, ["link set lo up"])
+
+
+def remove_place(layout: Layout, place: Place) -> None:
+    """Pull a place's cables and remove its namespace; nothing happens where there is none."""
+    if exists(layout, "switch"):
+        for port in place.ports:
+            run(["ip", "-n", layout.namespace("switch"), "link", "del", port.cable], check=False)
+    if exists(layout, place.name):
+        run(["ip", "netns", "del", layout.namespace(place.name)])
+
+
+def build_controller_side(layout: Layout) -> None:
+    """Make the places of the CA and of the controller, which no Debian of their own configures."""
+    for place, more in ((CA, (f"{GATEWAY_IPV4}/24", f"{GATEWAY_IPV6}/64")), (ADMIN, ())):
+        build_place(layout, place)
+        addresses = (f"{place.ipv4}/24", f"{place.ipv6}/64", *more)
+        lines = ["link set eth0 up", *(_address_line(address) for address in addresses)]
+        _batch(layout.namespace(place.name), lines)
+    directory = NAMESPACE_FILES / layout.namespace(ADMIN.name)
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (directory / "resolv.conf").write_text(f"nameserver {CA.ipv4}\n")
+
+
+def _address_line(address: str) -> str:
+    known_unique = " nodad" if ipaddress.ip_interface(address).version == 6 else ""  # noqa: PLR2004 - IP's versions
+    return f"addr add {address} dev eth0{known_unique}"
+
+
+def remove_all(layout: Layout) -> None:
+    """Remove every namespace of this lab and the files that went with them."""
+    for place in (*HOSTS.values(), CA, ADMIN):
+        remove_place(layout, place)
+    if exists(layout, "switch"):
+        run(["ip", "netns", "del", layout.namespace("switch")])
+    directory = NAMESPACE_FILES / layout.namespace(ADMIN.name)
+    (directory / "resolv.conf").unlink(missing_ok=True)
+    for empty in (directory, NAMESPACE_FILES):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def kernel_has_esp() -> bool:
+    """Whether this machine's kernel can do ESP for both families; tried out in a namespace that vanishes at once."""
+    run(["modprobe", "--all", "--quiet", "xfrm_user", "esp4", "esp6"], check=False) if _has("modprobe") else None
+    key = "0x" + "00" * 36
+    for source, destination in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
+        state = ["src", source, "dst", destination, "proto", "esp", "spi", "0x1000", "mode", "tunnel"]
+        cipher = ["aead", "rfc4106(gcm(aes))", key, "128"]
+        tried = run(["unshare", "--net", "ip", "xfrm", "state", "add", *state, *cipher], check=False)
+        if tried.returncode != 0:
+            return False
+    return True
+
+
+def inside(namespace: str, work: Callable[[], T]) -> T:
+    """Do a piece of work in a network namespace. Sockets opened there stay there, whoever uses them afterwards."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def enter_and_work() -> None:
+        try:
+            _enter(namespace)
+            results.append(work())
+        except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
+            failures.append(failure)
+
+    thread = threading.Thread(target=enter_and_work)  # a namespace is a property of the thread: this one ends with it
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _enter(namespace: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+    try:
+        descriptor = os.open(NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise LabError(f"The lab is not up: there is no network namespace {namespace}.") from None
+    try:
+        if libc.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+
+
+def _make(layout: Layout, place: str, settings: str) -> str:
+    namespace = layout.namespace(place)
+    run(["ip", "netns", "add", namespace])
+    run(["ip", "netns", "exec", namespace, "sysctl", "--quiet", "--write", *settings.split()])
+    return namespace
+
+
+def _batch(namespace: str, lines: list[str]) -> None:
+    run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+
+def _has(tool: str) -> bool:
+    import shutil  # noqa: PLC0415 - the one place that asks
+
+    return shutil.which(tool) is not None

@@ -1,0 +1,110 @@
+"""Processes the lab has started: written down, found again, and ended, by number and start time alone.
+
+A process number comes back into use; number and start time together do not. So nothing is ever ended by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+STATUS_FIELD_STATE, STATUS_FIELD_START = 0, 19
+
+
+def start_time(pid: int) -> str | None:
+    """When that process started, in the kernel's own ticks; None when there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[STATUS_FIELD_STATE] in "ZX" else fields[STATUS_FIELD_START]
+
+
+def record(directory: Path, name: str, pid: int) -> None:
+    """Write down that this process is the lab's `name`."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = directory / f".{name}.new"
+    beside.write_text(json.dumps({"pid": pid, "start": start_time(pid)}))
+    beside.rename(directory / name)
+
+
+def recorded(directory: Path, name: str) -> int | None:
+    """The number of the lab's process `name`, if that very process still runs."""
+    try:
+        entry = json.loads((directory / name).read_text())
+    except (OSError, ValueError):
+        return None
+    pid = int(entry["pid"])
+    started = start_time(pid)
+    return pid if started is not None and started == entry["start"] else None
+
+
+def all_recorded(directory: Path) -> dict[str, int]:
+    """Every process written down that still runs."""
+    names = [entry.name for entry in directory.glob("[!.]*")] if directory.is_dir() else []
+    return {name: pid for name in sorted(names) if (pid := recorded(directory, name)) is not None}
+
+
+def launch(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one, with its words in a log."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with log.open("ab") as words:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+            start_new_session=True,
+            cwd="/",
+            env=None if env is None else dict(env),
+        )
+
+
+def in_namespace(namespace: Path) -> list[int]:
+    """The processes that live in a network namespace, whoever started them."""
+    try:
+        wanted = namespace.stat().st_ino
+    except OSError:
+        return []
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "ns/net").stat().st_ino == wanted:
+                found.append(int(entry.name))
+    return found
+
+
+def children(parent: int) -> list[int]:
+    """The direct children of a process."""
+    try:
+        words = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    except OSError:
+        return []
+    return [int(word) for word in words]
+
+
+def end(pids: Iterable[int], how: signal.Signals = signal.SIGKILL, patience: float = 5.0) -> list[int]:
+    """End these processes and wait until they are gone; returns those that are not."""
+    left = {pid: start_time(pid) for pid in pids}
+    left = {pid: started for pid, started in left.items() if started is not None}
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+    deadline = time.monotonic() + patience
+    while left and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):  # collect it if it is our own child
+                os.waitpid(pid, os.WNOHANG)
+        left = {pid: started for pid, started in left.items() if start_time(pid) == started}
+        if left:
+            time.sleep(0.01)
+    return sorted(left)
