@@ -1,0 +1,105 @@
+"""An append-only file of JSON lines, each on the disk before what it speaks of happens.
+
+One line is one checkpoint:
+
+    {"version": 1, "at": "2026-11-23T14:15:00Z", "run": "…", "step": "nginx", "target": "vps4",
+     "state": "intent", "image": "…", "note": ""}
+
+`intent` is written before a step's changes are made on a target, with the name of the before-image there; `done` once
+they are verified; `failed` with the reason; `undone` after a rollback. An intent with nothing after it was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+VERSION: Final = 1
+
+
+class State(StrEnum):
+    """How far a step has come on a target."""
+
+    INTENT = "intent"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One step on one target at one moment."""
+
+    run: str
+    step: str
+    target: str
+    state: State
+    image: str = ""
+    note: str = ""
+
+
+class Journal:
+    """The checkpoints of one network, in the order in which they were made."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+        """Read `path` if it is there; a damaged file is set aside, and `warn` is told so in a sentence."""
+        self._path = path
+        self._warn = warn
+        self.checkpoints = self._load()
+
+    def record(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint; it is on the disk when this returns."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        line = {"version": VERSION, "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **asdict(checkpoint)}
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, json.dumps(line).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.checkpoints.append(checkpoint)
+
+    def latest(self) -> dict[tuple[str, str], Checkpoint]:
+        """The last checkpoint of each (step, target)."""
+        return {(each.step, each.target): each for each in self.checkpoints}
+
+    def _load(self) -> list[Checkpoint]:
+        if not self._path.exists():
+            return []
+        raw = self._path.read_bytes()
+        whole, _, torn = raw.rpartition(b"\n")
+        try:
+            checkpoints = [_parse(line) for line in whole.splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+            self._path.rename(aside)
+            self._warn(
+                f"the checkpoints were damaged ({error}) and are set aside in {aside}; the hosts are read afresh"
+            )
+            return []
+        if torn:  # the power failed in the middle of the last line: what it announced was not begun
+            os.truncate(self._path, len(whole) + 1 if whole else 0)
+        return checkpoints
+
+
+def _parse(line: bytes) -> Checkpoint:
+    """One checkpoint; raises ValueError, KeyError or TypeError for what is none."""
+    entry = json.loads(line)
+    if entry["version"] != VERSION:
+        raise ValueError(f"version {entry['version']}")
+    return Checkpoint(
+        run=str(entry["run"]),
+        step=str(entry["step"]),
+        target=str(entry["target"]),
+        state=State(entry["state"]),
+        image=str(entry["image"]),
+        note=str(entry["note"]),
+    )
