@@ -1,0 +1,117 @@
+"""What the executor tells: a terminal, a journal, a JSON stream are each one more subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runbook.errors import RunbookError
+    from runbook.step import Finding, Step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step finds on each of its targets, and so what it would change."""
+
+    step: Step
+    findings: Mapping[str, Sequence[Finding]]
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    """The targets where it cannot go on, each with the name of the step that it waits for."""
+    number: int = 0
+    of: int = 0
+    """Its place in the procedure, counted from one, and how many steps there are."""
+
+    @property
+    def changes(self) -> Mapping[str, Sequence[Finding]]:
+        """The findings that something is to be done about, by target; none for a target in order."""
+        changed = {target: [each for each in found if each.change] for target, found in self.findings.items()}
+        return {target: found for target, found in changed.items() if found}
+
+    @property
+    def in_order(self) -> bool:
+        """Nothing is to be done, nothing is unknown, nothing is waited for."""
+        return not self.blocked and all(
+            each.verdict == "in order" for found in self.findings.values() for each in found
+        )
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A target answers and has been read."""
+
+    target: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something failed on a target: at a step, or before any (`step` is then empty)."""
+
+    target: str
+    step: str
+    error: RunbookError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step has been compared with its targets."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Applying:
+    """A step's changes begin on a target."""
+
+    step: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A step's changes are made and verified on a target; `seconds` it took."""
+
+    step: str
+    target: str
+    changes: Sequence[Finding]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checking:
+    """A step's proof begins."""
+
+    step: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A step was proved by using its result."""
+
+    step: str
+    title: str
+    evidence: Sequence[str]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step is done, skipped or failed on all its targets."""
+
+    step: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Undone:
+    """One application of a step was undone on a target."""
+
+    step: str
+    target: str
+    image: str
+
+
+Event = Connected | Failed | Planned | Applying | Applied | Checking | Checked | StepDone | Undone
+Notify = Callable[[Event], None]

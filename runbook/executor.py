@@ -1,0 +1,273 @@
+"""The procedure carried out: audit, apply, rollback; steps in order, targets side by side.
+
+It prints nothing: it tells `notify` what happens, and asks `confirm` before it changes anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+from checkpoints import Checkpoint, Journal, State
+from runbook.errors import PlanChangedError, RunbookError, StepError, UnreachableError
+from runbook.events import (
+    Applied,
+    Applying,
+    Checked,
+    Checking,
+    Connected,
+    Failed,
+    Notify,
+    Plan,
+    Planned,
+    StepDone,
+    Undone,
+)
+from runbook.step import CONTROLLER, Finding, Step, Verdict
+
+if TYPE_CHECKING:
+    from runbook.images import Image
+    from runbook.target import Target
+
+PLANS = 3
+"""How often a step is planned anew when its host changes under it."""
+
+T = TypeVar("T")
+
+
+class Choice(Enum):
+    """What the user says to a plan."""
+
+    APPLY = "apply"
+    SKIP = "skip"
+    STOP = "stop"
+
+
+class StoppedError(RunbookError):
+    """The user stopped the run; it can be resumed."""
+
+    exit_code = 4
+
+
+Confirm = Callable[[Plan], Choice]
+
+
+class Executor:
+    """Carries out a procedure on its targets."""
+
+    def __init__(
+        self, steps: Sequence[Step], targets: Mapping[str, Target], journal: Journal, notify: Notify, confirm: Confirm
+    ) -> None:
+        """Work through `steps` on `targets`, of which every step's targets and what its checks use must be part."""
+        self.steps = steps
+        self.targets = targets
+        self._journal = journal
+        self._notify = notify
+        self._confirm = confirm
+        self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.failures: dict[str, RunbookError] = {}
+        """What went wrong first, by target."""
+        self._unfinished: dict[str, dict[str, str]] = {}
+        self.stop_requested = False
+        """Set from outside (Ctrl-C): the step in hand is finished, then the run stops."""
+
+    def connect(self) -> None:
+        """Log in everywhere and read what there is to read, side by side; what cannot be reached is in `failures`."""
+        self._side_by_side(self._working_targets(), self._connect)
+
+    def audit(self) -> list[Plan]:
+        """Compare every step with its targets; changes nothing. Targets that failed are left out."""
+        return [self._plan(step) for step in self.steps]
+
+    def apply(self) -> list[Plan]:
+        """Bring every step in order, asking before each that changes something; returns what was found at each.
+
+        Raises StoppedError when the user stops it. What fails is in `failures`.
+        """
+        plans = []
+        for step in self.steps:
+            if self.stop_requested:
+                raise StoppedError(f"stopped before step {step.name}")
+            plan = self._apply_step(step)
+            plans.append(plan)
+        return plans
+
+    def undoable(self, step: str) -> dict[str, list[Image]]:
+        """What can be undone of a step, by target: its before-images there, newest first."""
+        found: dict[str, list[Image]] = {}
+
+        def look(target: Target) -> None:
+            target.host.login()
+            found[target.name] = [image for image in target.images() if image.step == step]
+
+        self._side_by_side(self._step(step).targets(), look)
+        return {target: images for target, images in found.items() if images}
+
+    def rollback(self, step: str, undoable: Mapping[str, Sequence[Image]]) -> None:
+        """Undo a step on its targets, the newest application first; what the admin changed since is kept."""
+
+        def undo(target: Target) -> None:
+            for image in undoable[target.name]:
+                keep = frozenset(each.number for each in image.changes if each.status == "changed since")
+                self._step(step).rollback(target, image.name, keep)
+                self._record(step, target.name, State.UNDONE, image.name)
+                self._notify(Undone(step, target.name, image.name))
+
+        self._side_by_side(list(undoable), undo, step)
+
+    def _step(self, name: str) -> Step:
+        return next(each for each in self.steps if each.name == name)
+
+    def _working_targets(self) -> list[str]:
+        return list(dict.fromkeys(target for step in self.steps for target in step.targets()))
+
+    def _connect(self, target: Target) -> None:
+        began = time.monotonic()
+        target.host.login()
+        mine = [step for step in self.steps if target.name in step.targets()]
+        facts = "\n".join(dict.fromkeys(step.facts for step in mine if step.facts))
+        if facts:
+            target.learn(facts)
+        target.read(self._probes(mine, target))
+        self._notify(Connected(target.name, time.monotonic() - began))
+
+    def _probes(self, steps: Sequence[Step], target: Target) -> list[str]:
+        return [
+            part.probe()
+            for step in steps
+            if target.name in step.targets()
+            for part in step.parts(target.name, target.facts)
+        ]
+
+    def _plan(self, step: Step) -> Plan:
+        """Compare a step with the targets that can be reached; tells nobody."""
+        blocked = {target: why for target in step.targets() if (why := self._waits_for(step, target))}
+        free = [target for target in step.targets() if target not in blocked and target not in self._unreachable()]
+        findings: dict[str, list[Finding]] = {}
+
+        def verify(target: Target) -> None:
+            findings[target.name] = step.verify(target)
+
+        self._side_by_side(free, verify, step.name)
+        ordered = {target: findings[target] for target in free if target in findings}
+        return Plan(step, ordered, blocked, self.steps.index(step) + 1, len(self.steps))
+
+    def _unreachable(self) -> set[str]:
+        return {target for target, error in self.failures.items() if isinstance(error, UnreachableError)}
+
+    def _waits_for(self, step: Step, target: str) -> str:
+        """The unfinished step that keeps `step` from this target; also on the controller, which serves every target."""
+        for name in step.needs:
+            for place in (target, CONTROLLER):
+                if name in self._unfinished.get(place, {}):
+                    return name
+        return ""
+
+    def _apply_step(self, step: Step) -> Plan:
+        for _ in range(PLANS):
+            plan = self._plan(step)
+            self._notify(Planned(plan))
+            for target in plan.blocked:
+                self._unfinished.setdefault(target, {})[step.name] = "blocked"
+            self._refuse_unknown(plan)
+            choice = self._confirm(plan) if plan.changes else Choice.APPLY
+            if choice is Choice.STOP:
+                raise StoppedError(f"stopped at step {step.name}")
+            if choice is Choice.SKIP:
+                for target in plan.changes:
+                    self._unfinished.setdefault(target, {})[step.name] = "skipped"
+                self._notify(StepDone(step.name, "skipped"))
+                return plan
+            if self._make(plan):
+                break
+        self._check(plan)
+        failed = [target for target in step.targets() if step.name in self._unfinished.get(target, {})]
+        self._notify(StepDone(step.name, "failed" if failed else "done"))
+        return plan
+
+    def _refuse_unknown(self, plan: Plan) -> None:
+        """A part whose state cannot be told is not worked on: its target fails here, untouched."""
+        for target, found in plan.findings.items():
+            stuck = [each for each in found if each.verdict in {Verdict.UNKNOWN, Verdict.LATER}]
+            if stuck:
+                self._fail(target, plan.step.name, StepError(f"{target}: {stuck[0].key}: {stuck[0].note}"))
+
+    def _make(self, plan: Plan) -> bool:
+        """Make a plan's changes; False when a host was no longer as planned, so that it must be planned again."""
+        changed: list[str] = []
+
+        def make(target: Target) -> None:
+            try:
+                self._make_on(target, plan.step, plan.changes[target.name])
+            except PlanChangedError:
+                changed.append(target.name)
+
+        free = [target for target in plan.changes if plan.step.name not in self._unfinished.get(target, {})]
+        self._side_by_side(free, make, plan.step.name)
+        return not changed
+
+    def _make_on(self, target: Target, step: Step, changes: Sequence[Finding]) -> None:
+        began = time.monotonic()
+        image = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{step.name}"
+        later = self.steps[self.steps.index(step) :]
+        target.ahead = lambda: self._probes(later, target)
+        self._notify(Applying(step.name, target.name))
+        self._record(step.name, target.name, State.INTENT, image)
+        try:
+            step.apply(target, changes, self.targets, image)
+            left = [each for each in step.verify(target) if each.verdict is not Verdict.IN_ORDER]
+            if left:
+                raise StepError(f"{target.name}: {left[0].key} is still not in order: {_why(left[0])}")
+        except RunbookError as error:
+            self._record(step.name, target.name, State.FAILED, image, str(error))
+            raise
+        self._record(step.name, target.name, State.DONE, image)
+        self._notify(Applied(step.name, target.name, changes, time.monotonic() - began))
+
+    def _check(self, plan: Plan) -> None:
+        """Prove a step by using its result, where it is done on all that a check speaks of."""
+        for check in plan.step.checks():
+            if any(
+                plan.step.name in self._unfinished.get(target, {}) or target in self.failures for target in check.on
+            ):
+                continue
+            self._notify(Checking(plan.step.name, check.title))
+            try:
+                evidence = check.run(self.targets)
+            except RunbookError as error:
+                for target in check.on:
+                    self._fail(target, plan.step.name, error)
+            else:
+                self._notify(Checked(plan.step.name, check.title, evidence))
+
+    def _side_by_side(self, names: Sequence[str], work: Callable[[Target], None], step: str = "") -> None:
+        """Do `work` on every target at once; an error of one is kept and told, and keeps no other from going on."""
+
+        def guarded(name: str) -> None:
+            try:
+                work(self.targets[name])
+            except RunbookError as error:
+                self._fail(name, step, error)
+
+        if not names:
+            return
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            list(pool.map(guarded, names))
+
+    def _fail(self, target: str, step: str, error: RunbookError) -> None:
+        self.failures.setdefault(target, error)
+        for each in [step] if step else [every.name for every in self.steps]:
+            self._unfinished.setdefault(target, {})[each] = "failed"
+        self._notify(Failed(target, step, error))
+
+    def _record(self, step: str, target: str, state: State, image: str, note: str = "") -> None:
+        self._journal.record(Checkpoint(self._run, step, target, state, image, note))
+
+
+def _why(finding: Finding) -> str:
+    return finding.change.summary if finding.change else finding.note or finding.verdict.value
