@@ -7,7 +7,7 @@ machine; another transport could take their place behind the same `Host`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 OnLine = Callable[[str], None]
@@ -30,10 +30,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The record of one run for the log: what it was for and how it ended, never what it said.
+    """The record of one run for the log: what it was for and how it ended.
 
     `start` is in seconds since the epoch, `seconds` a duration. `code` is None where the end was not seen: the line
-    broke, root was refused, or it ran out of time. `secret` says that its output must not be stored.
+    broke, root was refused, or it ran out of time. `answer` is None there too, and where the output is secret.
     """
 
     purpose: str
@@ -41,7 +41,7 @@ class Exchange:
     start: float
     seconds: float
     code: int | None
-    secret: bool = False
+    answer: Answer | None = field(default=None, repr=False)
 
 
 Observe = Callable[[Exchange], None]
