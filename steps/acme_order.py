@@ -1,0 +1,289 @@
+"""One order of a certificate at an ACME CA (RFC 8555), by the challenge http-01, each challenge tried by us first.
+
+The protocol is done by the library `acme`. Here is what it leaves open: nonces refused more than once, our own look at
+the challenge before the CA's (a failed one counts against a limit of five an hour and name), an end to every wait, and
+each failure in a sentence with what the CA said and what to do. Nothing here knows where a challenge is published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import requests
+from acme import challenges as acme_challenges
+from acme import client as acme_client
+from acme import errors, messages
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from josepy.errors import Error as JsonError
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
+
+from runbook.errors import RunbookError
+from steps.pki import split_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cryptography import x509
+
+ANSWER_TIMEOUT: Final = 30
+"""Seconds that the CA may stay silent within one request."""
+NONCE_ROUNDS: Final = 5
+PATIENCE: Final = timedelta(minutes=3)
+PATH: Final = "/.well-known/acme-challenge/"
+
+# What to do about each type of problem, by the last part of its name in RFC 8555, 6.7.
+HINTS: Final = {
+    "accountDoesNotExist": "the account key is unknown there: set the kept one aside, and a new account is made",
+    "badCSR": "set the certificate request aside and let it be made again",
+    "badPublicKey": "the CA does not take this kind of key: choose another CA",
+    "caa": "let this CA issue in the name's CAA records, or remove them",
+    "connection": "let everybody reach port 80 at every address that the name has, IPv6 too",
+    "dns": "check the name's A and AAAA records, and that all its name servers answer",
+    "dnssec": "mend DNSSEC for the name, or take its DS record away",
+    "externalAccountRequired": "this CA wants an account made by hand beforehand: choose another directory",
+    "incorrectResponse": "see that the name leads to this site at every address, and that no other web server answers",
+    "invalidContact": "correct the contact in sites.yaml",
+    "rateLimited": "wait, then run again; what is done is not done twice",
+    "rejectedIdentifier": "the CA issues nothing for this name: use another name or another CA",
+    "serverInternal": "the CA is in trouble, not you: look at its status page, and run again later",
+    "unauthorized": "see that the name leads to this site at every address, and that no other web server answers",
+    "unsupportedContact": "correct the contact in sites.yaml",
+    "userActionRequired": "read the CA's terms at the address it gives, agree to them there, and run again",
+}
+
+
+class AcmeError(RunbookError):
+    """No certificate was had from the CA, and why; or its challenge would have failed, so it was not asked."""
+
+
+class Challenges(Protocol):
+    """Where the CA's challenges are answered: files below `PATH` of the name's web server."""
+
+    def put(self, token: str, body: str) -> None:
+        """Serve `body` at `PATH` + `token` from now on."""
+
+    def remove(self, token: str) -> None:
+        """Serve it no longer. Also called when `put` has failed, so it must bear that nothing is there."""
+
+    def check(self, fqdn: str, token: str, body: str) -> None:
+        """Fetch it as the CA would, and raise a RunbookError where the CA would refuse (`fetch_challenge`)."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account at one CA, ready to order. Holds the key inside `client`, which shows it nowhere."""
+
+    directory_url: str
+    uri: str
+    """The account's name at the CA: what a CAA record's `accounturi` (RFC 8657) wants."""
+    client: acme_client.ClientV2
+    network: _Network
+
+
+def new_account_key() -> bytes:
+    """Make the key of a new account: P-256, which every CA takes (PKCS#8 PEM). The caller keeps it, 0600 from birth."""
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def register(directory_url: str, account_key_pem: bytes, contact: str, ca_bundle: Path | None = None) -> Account:
+    """Make the account for this key, agreeing to the CA's terms, or take it up again where the key has one.
+
+    Args:
+        directory_url: Of the CA (RFC 8555, 7.1.1).
+        account_key_pem: From `new_account_key`.
+        contact: A mail address; empty for none.
+        ca_bundle: The CAs that the directory's own HTTPS is trusted by; None for the system's.
+
+    Raises:
+        AcmeError: Why not, and what to do.
+    """
+    if ca_bundle is not None:
+        _check_bundle(ca_bundle)
+    network = _Network(_account_key(account_key_pem), ca_bundle)
+    wanted = messages.NewRegistration.from_data(email=contact or None, terms_of_service_agreed=True)
+    with _in_plain_words(directory_url, network):
+        try:
+            client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
+            account = client.new_account(wanted)
+        except errors.ConflictError as known:  # that is how the library says 200 instead of 201
+            account = messages.RegistrationResource(uri=known.location, body=wanted)
+            network.account = account
+        except (KeyError, AttributeError, TypeError) as error:  # JSON, but none of the fields of a directory
+            raise AcmeError(f"{directory_url} is not an ACME directory", hint="correct it in sites.yaml") from error
+    return Account(directory_url, account.uri, client, network)
+
+
+def order(
+    account: Account, csr_pem: bytes, challenges: Challenges, patience: timedelta = PATIENCE
+) -> list[list[x509.Certificate]]:
+    """Order the certificate that the request asks for.
+
+    Authorizations still valid from an earlier order are used, without a challenge. Every challenge published is removed
+    again, whatever happens. Which of the chains to use is `pki.select_chain`'s to say.
+
+    Args:
+        account: From `register`.
+        csr_pem: The certificate request.
+        challenges: Where to publish, and how to look.
+        patience: How long the CA may take to verify and to issue, after all challenges are published.
+
+    Returns:
+        Every chain offered for the one certificate, leaf first: the CA's default, then the alternates in its order.
+
+    Raises:
+        AcmeError: The CA would not, and why.
+        RunbookError: From `challenges`; the CA has not been asked to look then.
+    """
+    client = account.client
+    with _in_plain_words(account.directory_url, account.network):
+        wanted = client.new_order(csr_pem)
+        with contextlib.ExitStack() as published:
+            for authorization in wanted.authorizations:
+                if authorization.body.status != messages.STATUS_VALID:
+                    _answer(account, authorization, challenges, published)
+            wanted = client.poll_authorizations(wanted, _from_now(patience))
+        done = client.finalize_order(wanted, _from_now(patience), fetch_alternative_chains=True)
+    return [split_chain(pem.encode()) for pem in (done.fullchain_pem, *done.alternative_fullchains_pem)]
+
+
+def _answer(
+    account: Account,
+    authorization: messages.AuthorizationResource,
+    challenges: Challenges,
+    published: contextlib.ExitStack,
+) -> None:
+    """Publish the answer to the http-01 challenge, see it served, and only then tell the CA to look."""
+    fqdn = authorization.body.identifier.value
+    offered = [each for each in authorization.body.challenges if isinstance(each.chall, acme_challenges.HTTP01)]
+    if not offered:
+        raise AcmeError(f"the CA offers no http-01 challenge for {fqdn}", hint="use a name without a wildcard")
+    challenge = offered[0]
+    response, body = challenge.chall.response_and_validation(account.network.key)
+    token = challenge.chall.encode("token")
+    published.callback(challenges.remove, token)  # before the act, so that half an act is undone too
+    challenges.put(token, body)
+    challenges.check(fqdn, token, body)
+    account.client.answer_challenge(challenge, response)
+
+
+def _from_now(patience: timedelta) -> datetime:
+    return datetime.now() + patience  # noqa: DTZ005 - the library compares with its own naive now()
+
+
+class _Network(acme_client.ClientNetwork):
+    """The library's HTTP, with patience for refused nonces and an ear for Retry-After."""
+
+    def __init__(self, key: JWKEC, ca_bundle: Path | None) -> None:
+        super().__init__(key, alg=ES256, user_agent="ipsec-runbook", timeout=ANSWER_TIMEOUT)
+        if ca_bundle is not None:
+            # The library passes it on to requests as `verify`, which takes a path too.
+            self.verify_ssl = str(ca_bundle)  # type: ignore[assignment] # declared bool there
+        self.retry_after = ""
+        self.session.hooks["response"].append(self._listen)
+
+    def _listen(self, response: requests.Response, **_: object) -> None:
+        self.retry_after = response.headers.get("Retry-After", "")
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - the library's own signature
+        """Send again where the nonce was refused: the library does so once, which is not enough for one in twenty.
+
+        A request with a refused nonce has had no effect (RFC 8555, 6.5), so repeating is safe.
+        """
+        for _ in range(NONCE_ROUNDS - 1):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as error:
+                if _kind(error) != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
+
+
+def _account_key(pem: bytes) -> JWKEC:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        message = "the ACME account's key is damaged or of another kind than P-256"
+        raise AcmeError(message, hint="set the kept one aside, and a new account is made")
+    return JWKEC(key=key)
+
+
+def _check_bundle(ca_bundle: Path) -> None:
+    hint = "correct ca_bundle in sites.yaml"
+    try:
+        split_chain(ca_bundle.read_bytes())
+    except OSError as error:
+        raise AcmeError(f"the CA bundle {ca_bundle} cannot be read: {error.strerror}", hint=hint) from error
+    except RunbookError as error:
+        raise AcmeError(f"the CA bundle {ca_bundle} holds {error}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def _in_plain_words(directory_url: str, network: _Network) -> Iterator[None]:
+    """Turn what the library raises into one AcmeError. Others' errors go through as they are."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise _unreachable(directory_url, error) from error
+    except messages.Error as error:
+        raise _refused(error, network.retry_after) from error
+    except errors.IssuanceError as error:
+        raise _refused(error.error, network.retry_after) from error
+    except errors.ValidationError as error:
+        found = [each.error for failed in error.failed_authzrs for each in failed.body.challenges if each.error]
+        raise _refused(found[0], network.retry_after) from error
+    except errors.TimeoutError as error:
+        message = f"the CA at {directory_url} did not finish in time"
+        raise AcmeError(message, hint="run again later: it takes up what has been verified") from error
+    except (errors.Error, JsonError) as error:
+        message = f"{directory_url} does not answer as an ACME server: {_first_line(error)}"
+        raise AcmeError(message, hint="look at its status page, or correct the directory in sites.yaml") from error
+
+
+def _unreachable(directory_url: str, error: requests.RequestException) -> AcmeError:
+    if isinstance(error, requests.exceptions.SSLError):
+        message = f"the HTTPS certificate of {directory_url} is not trusted by this machine"
+        return AcmeError(message, hint="if the CA is your own, name its CA file as ca_bundle in sites.yaml")
+    hint = "check the address in sites.yaml and this machine's way to the internet"
+    if isinstance(error, requests.exceptions.Timeout):
+        return AcmeError(f"{directory_url} did not answer within {ANSWER_TIMEOUT} seconds", hint=hint)
+    return AcmeError(f"{directory_url} cannot be reached: {_innermost(error)}", hint=hint)
+
+
+def _refused(problem: messages.Error, retry_after: str) -> AcmeError:
+    kind = _kind(problem)
+    # What is the matter with one name among several comes as a problem within the problem (RFC 8555, 6.7.1).
+    details = [each.detail or each.title or "" for each in (problem, *(problem.subproblems or ()))]
+    said = "; ".join(detail for detail in details if detail) or "it gave no reason"
+    hint = HINTS.get(kind, "")
+    if kind == "rateLimited" and retry_after:
+        wait = f"{retry_after} seconds" if retry_after.isdigit() else retry_after
+        hint = f"{hint} (the CA says: retry after {wait})"
+    return AcmeError(f"the CA refused ({kind}): {said}", hint=hint)
+
+
+def _kind(problem: messages.Error) -> str:
+    """Give the problem's type without its prefix. The library's own `code` is None for those it does not list."""
+    return str(problem.typ).rsplit(":", maxsplit=1)[-1]
+
+
+def _innermost(error: BaseException) -> str:
+    """Find the operating system's own few words below the layers of urllib3's."""
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        return _innermost(cause)
+    return error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
