@@ -118,24 +118,20 @@ def read(path: Path) -> Value:
         UsageError: The file cannot be read, is not UTF-8, is no YAML, or uses what is refused here.
     """
     text = _decode(path)
-    composer = _Composer(path, text)
     try:
-        root = composer.get_single_node()
-    except yaml.reader.ReaderError as error:  # a control character
+        composer = _Composer(path, text)
+    except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UsageError(f"{path}:{line}: holds the character U+{ord(text[error.position]):04X}; remove it") from None
-    except yaml.composer.ComposerError as error:  # all other reasons for it are refused before
-        message = "a second document begins here; keep one in a file, without a line `---` inside it"
-        raise UsageError(f"{path}:{_line(error.problem_mark)}: {message}") from None
+    try:
+        root = composer.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise UsageError(f"{path}:{_line(error.problem_mark)}: this is no YAML: {_explain(error)}") from None
-    except ValueError:  # from PyYAML's chr(), for an escape such as "\\U00110000"
+        raise UsageError(f"{path}:{_line(error.problem_mark)}: {_explain(error)}") from None
+    except ValueError:  # from PyYAML's own chr(), for an escape such as "\\U00110000"
         raise UsageError(f"{path}:{composer.line + 1}: an escape stands for no character; type the character") from None
     except RecursionError:
         raise UsageError(f"{path}:1: lists or mappings are nested too deeply; write it as the README shows") from None
-    finally:
-        composer.dispose()
-    if root is None:
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
         raise UsageError(f"{path}:1: the file is empty; describe your network as the README shows")
     return Value(path, "", _line(root.start_mark), root)
 
@@ -161,10 +157,12 @@ def _line(mark: yaml.Mark | None) -> int:
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
     """Put the parser's complaint in one line, with where the thing began that it could not finish."""
+    if isinstance(error, yaml.composer.ComposerError):  # its other reasons, aliases and anchors, are refused before
+        return "a second document begins here; keep one in a file, without a line `---` inside it"
     if error.problem == "mapping values are not allowed here":
-        return "a colon too many; put a value that ends in a colon, or has one before a space, in quotes"
+        return "this is no YAML: a colon too many; put a value that ends in a colon, or has `: ` in it, in quotes"
     began = f", {error.context} that began in line {_line(error.context_mark)}" if error.context_mark else ""
-    return f"{error.problem}{began}"
+    return f"this is no YAML: {error.problem}{began}"
 
 
 class _Composer(yaml.SafeLoader):

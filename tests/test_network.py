@@ -1,0 +1,109 @@
+"""What is derived from a network: the two ends of a link agree, and no two sites overlap, whatever the network."""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from steps.network import ANY_ADDRESS, Certificates, End, Ipsec, Link, Network, Site
+
+LABELS = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
+PREFIXES = (
+    st.binary(min_size=5, max_size=5)
+    .filter(lambda global_id: len(set(global_id)) > 1)
+    .map(lambda global_id: IPv6Network((b"\xfd" + global_id + bytes(10), 48)))
+)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    """Any valid network: the first site, which has both families, is linked to all others, and they in any way."""
+    names = draw(st.lists(LABELS, min_size=2, max_size=5, unique=True))
+    ids = draw(st.lists(st.integers(1, 0xFFFF), min_size=len(names) + 1, max_size=len(names) + 1, unique=True))
+    sites = {}
+    for number, (name, subnet_id) in enumerate(zip(names, ids[1:], strict=True), start=1):
+        both = (IPv4Address(f"192.0.2.{number}"), IPv6Address(f"2001:db8::{number}"))
+        addresses = both if number == 1 else draw(st.sampled_from([(), both, both[::-1], both[:1]]))
+        sites[name] = Site(name, f"ssh-{name}", f"{name}.example.org", addresses, subnet_id, "eth0")
+    links = []
+    for one, other in combinations(names, 2):
+        dynamic = sites[one].dynamic and sites[other].dynamic
+        if one == names[0] or (not dynamic and draw(st.booleans())):
+            between = draw(st.permutations([one, other]))
+            links.append(Link((between[0], between[1]), draw(st.sampled_from(between))))
+    assume(len({link.name for link in links}) == len(links))
+    certificates = Certificates("letsencrypt-staging", "hostmaster@example.org", agree_to_terms=True)
+    return Network(draw(PREFIXES), ids[0], None, certificates, Ipsec(), sites, tuple(links), Path("/etc"))
+
+
+def all_ends(network: Network) -> list[End]:
+    return [end for site in network.sites.values() for end in network.ends(site)]
+
+
+@given(networks())
+def test_what_one_end_calls_remote_the_other_calls_local(network: Network) -> None:
+    for link in network.links:
+        one, other = network.link_ends(link)
+        assert one.remote_ts == other.local_ts
+        assert other.remote_ts == one.local_ts
+        assert not set(one.local_ts) & set(one.remote_ts)
+
+
+@given(networks())
+def test_the_ends_at_the_sites_are_the_ends_of_the_links(network: Network) -> None:
+    at_sites = all_ends(network)
+    assert len(at_sites) == 2 * len(network.links)
+    assert set(at_sites) == {end for link in network.links for end in network.link_ends(link)}
+
+
+@given(networks())
+def test_nothing_overlaps_and_all_lies_in_the_prefix(network: Network) -> None:
+    own = [network.subnet(site) for site in network.sites.values()]
+    for one, other in combinations([*own, network.link_network], 2):
+        assert not one.overlaps(other)
+    assert all(subnet.prefixlen == 64 and subnet.subnet_of(network.prefix) for subnet in own)
+    assert len({network.link_address(site) for site in network.sites.values()}) == len(own)
+
+
+@given(networks())
+def test_each_site_can_be_reached_at_its_addresses_through_each_of_its_links(network: Network) -> None:
+    for end in all_ends(network):
+        for address in (network.own_address(end.there), network.link_address(end.there)):
+            assert sum(address in selector for selector in end.remote_ts) == 1
+        assert network.link_address(end.there) in network.link_network
+        assert network.link_address(end.there) != network.link_network[0]
+
+
+@given(networks())
+def test_one_end_initiates_and_connections_at_a_site_have_names_of_their_own(network: Network) -> None:
+    for link in network.links:
+        assert [end.here.name for end in network.link_ends(link) if end.initiates] == [link.initiator]
+    for site in network.sites.values():
+        connections = [end.connection for end in network.ends(site)]
+        assert len(set(connections)) == len(connections) > 0
+
+
+@given(networks())
+def test_a_peer_is_spoken_to_where_it_is_or_by_its_name(network: Network) -> None:
+    for end in all_ends(network):
+        if end.there.dynamic:
+            assert end.remote_addrs == (end.there.fqdn, ANY_ADDRESS)
+        else:
+            assert end.remote_addrs == tuple(map(str, end.there.addresses))
+            assert ANY_ADDRESS not in end.remote_addrs
+        assert end.local_addrs == (tuple(map(str, end.here.addresses)) or (ANY_ADDRESS,))
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+        ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        ("https://ca.example.org/dir", "https://ca.example.org/dir"),
+    ],
+)
+def test_the_acme_directory_has_a_url_whichever_way_it_is_written(written: str, url: str) -> None:
+    assert Certificates(written, "hostmaster@example.org", agree_to_terms=True).directory_url == url
