@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -155,13 +156,7 @@ def _authorize(root: Path, public_key: str) -> None:
     keys.write_text(public_key)
     keys.chmod(0o600)
     for path in (directory, keys):
-        _own(path, owner.st_uid, owner.st_gid)
-
-
-def _own(path: Path, user: int, group: int) -> None:
-    import os  # noqa: PLC0415 - Path has no chown by number
-
-    os.chown(path, user, group)
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _write(root: Path, path: str, text: str, mode: int = 0o644) -> None:

@@ -45,11 +45,16 @@ INSTALLED = (
     "systemd",
     "systemd-sysv",
 )
+ONLY_IN = {"trixie": ("linux-sysctl-defaults",)}
+"""Without it ping is for root alone there; systemd recommends it, so an ordinary installation has it."""
 
+STRONGSWAN = (
+    "charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins "
+    "libcharon-extra-plugins libcharon-extauth-plugins strongswan-pki"
+)
 INSTALLABLE = (
     "nginx",
-    "charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins"
-    " libcharon-extra-plugins libcharon-extauth-plugins strongswan-pki",
+    STRONGSWAN,
     "strongswan strongswan-starter strongswan-charon",
     "strongswan",
     "apparmor tcpdump nftables iptables-persistent netfilter-persistent",
@@ -57,6 +62,15 @@ INSTALLABLE = (
     "--no-install-recommends fail2ban",
 )
 """Sets of packages (they cannot all be installed together) that the hosts' own repository holds, whole."""
+
+INDEX = """\
+set -eu
+cd "$1"
+apt-ftparchive packages . > Packages
+apt-ftparchive release . > ../Release
+mv ../Release Release
+"""
+"""Makes a directory of packages a repository that apt reads without complaint."""
 
 SETUP = f"""\
 set -eu
@@ -101,7 +115,7 @@ class Image:
 
 def recipe_hash(release: str) -> str:
     """What an image of this release is made of, as a short name."""
-    recipe = json.dumps([release, INSTALLED, INSTALLABLE, SETUP, LAST_TOUCHES, PACKAGES_IN_HOST])
+    recipe = json.dumps([release, INSTALLED, ONLY_IN.get(release), INSTALLABLE, SETUP, LAST_TOUCHES, PACKAGES_IN_HOST])
     return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
@@ -177,9 +191,18 @@ def _build(release: str, directory: Path, progress: Callable[[str], None]) -> No
             _bootstrap(release, making)
             _index(packages)
             making.rename(directory)
+            _discard_outdated(release, directory)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
+
+
+def _discard_outdated(release: str, current: Path) -> None:
+    """Remove the release's images of earlier recipes, but for those a lab still stands on."""
+    in_use = Path("/proc/mounts").read_text()
+    for other in CACHE.glob(f"{release}-*"):
+        if other != current and str(other) not in in_use:
+            shutil.rmtree(other)
 
 
 def _bootstrap(release: str, making: Path) -> None:
@@ -188,12 +211,12 @@ def _bootstrap(release: str, making: Path) -> None:
         path = making / name
         path.write_text(f"#!/bin/sh\n{script}")
         path.chmod(0o755)
-    argv = [
+    argv: list[str | Path] = [
         "mmdebstrap",
         "--quiet",
         "--mode=root",
         "--variant=apt",
-        f"--include={','.join(INSTALLED)}",
+        f"--include={','.join((*INSTALLED, *ONLY_IN.get(release, ())))}",
         f"--customize-hook={making}/setup",
         release,
         making / "root",
@@ -207,9 +230,7 @@ def _bootstrap(release: str, making: Path) -> None:
 
 
 def _index(packages: Path) -> None:
-    """Make a directory of packages a repository that apt reads without complaint."""
-    run(["sh", "-c", 'cd "$1" && apt-ftparchive packages . > Packages && apt-ftparchive release . > ../Release'
-         " && mv ../Release Release", "sh", packages])  # fmt: skip
+    run(["sh", "-c", INDEX, "sh", packages])
     for path in (packages, *packages.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
 

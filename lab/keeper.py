@@ -17,31 +17,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lab import machine, net, processes
-from lab.layout import Layout, require_host
+from lab.layout import NAMESPACES, Layout, require_host
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import FrameType
 
 TOO_SOON = 2.0
 TOO_OFTEN = 3
-
-
-def start_keeper(layout: Layout, host: str) -> None:
-    """Start a keeper for a host whose disk is ready, and write it down."""
-    package_parent = str(_package_parent())
-    keeper = processes.launch(
-        [sys.executable, "-m", "lab.keeper", layout.lab, host],
-        layout.host_directory(host) / "console.log",
-        env={**os.environ, "PYTHONPATH": package_parent, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    processes.record(layout.process_directory, f"keeper-{host}", keeper.pid)
-
-
-def _package_parent() -> Path:
-    from pathlib import Path  # noqa: PLC0415 - only the starter needs it
-
-    return Path(__file__).resolve().parent.parent
 
 
 def keep(layout: Layout, host: str) -> int:
@@ -54,7 +36,7 @@ def keep(layout: Layout, host: str) -> int:
         net.build_place(layout, place)
         started = time.monotonic()
         status = _boot_once(layout, host, description)
-        processes.end(processes.in_namespace(net.NAMESPACES / description.name))
+        processes.end(processes.in_namespace(NAMESPACES / description.name))
         machine.remove_runtime_traces(description.name)
         if status == 0:
             return 0

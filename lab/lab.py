@@ -12,12 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from lab import content, files, image, keeper, machine, net, processes, services
+from lab import content, files, image, machine, net, processes, services
 from lab.commands import require_machine
 from lab.errors import LabError
-from lab.layout import ADMIN, CA, DEFAULT_RELEASES, HOSTS, LAN, LABS, ULA_PREFIX, Layout, require_host
+from lab.layout import ADMIN, CA, DEFAULT_RELEASES, HOSTS, LABS, LAN, NAMESPACES, ULA_PREFIX, Layout, require_host
 from lab.wire import Counter, capture
 
 if TYPE_CHECKING:
@@ -200,16 +200,15 @@ class Lab:
             with ThreadPoolExecutor() as pool:
                 network = pool.submit(self._make_network)
                 disks = [
-                    pool.submit(self._make_disk, host, images[self.releases[host]], public_key, userland_esp=userland_esp)
-                    for host in HOSTS
+                    pool.submit(self._make_disk, host, images[release], public_key, userland_esp=userland_esp)
+                    for host, release in self.releases.items()
                 ]
-                network.result()
-                for disk in disks:
-                    disk.result()
+                for part in (network, *disks):
+                    part.result()
             files.write_known_hosts(self.layout)
             files.write_sites(self.layout, userland_esp=userland_esp)
             for host in HOSTS:
-                keeper.start_keeper(self.layout, host)
+                machine.start_keeper(self.layout, host)
             services.start(self.layout)
             self._wait_for_all()
         except BaseException:
@@ -235,7 +234,7 @@ class Lab:
         running = processes.all_recorded(self.layout.process_directory)
         for host in HOSTS:
             if f"keeper-{host}" not in running:
-                keeper.start_keeper(self.layout, host)
+                machine.start_keeper(self.layout, host)
         services.start(self.layout)
 
     def _wait_for_all(self) -> None:
@@ -250,7 +249,7 @@ class Lab:
             processes.end(keepers)  # first, lest they start anew what ends next
             processes.end(processes.all_recorded(layout.process_directory).values())
         for place in (*HOSTS, CA.name):
-            processes.end(processes.in_namespace(net.NAMESPACES / layout.namespace(place)))
+            processes.end(processes.in_namespace(NAMESPACES / layout.namespace(place)))
         for host in HOSTS:
             machine.unmount_disk(layout, host)
             machine.remove_runtime_traces(layout.namespace(host))

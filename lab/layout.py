@@ -53,9 +53,7 @@ def _on_the_internet(name: str, number: int) -> Place:
     return Place(name, (Port("eth0", "wan", f"{name}0"),), f"203.0.113.{number}", f"2001:db8:113::{number}")
 
 
-HOME = Place(
-    "home", (Port("eth0", "wan", "home0"), Port("eth1", "lan", "home1")), "203.0.113.10", "2001:db8:113::10"
-)
+HOME = Place("home", (Port("eth0", "wan", "home0"), Port("eth1", "lan", "home1")), "203.0.113.10", "2001:db8:113::10")
 VPS4 = _on_the_internet("vps4", 20)
 LAN = Place("lan", (Port("eth0", "lan", "lan0"),), "192.168.7.10", "fdd7:5938:e2e6:1::10")
 CA = _on_the_internet("ca", 53)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,3 +173,13 @@ def run_as_root(layout: Layout, host: str, script: str, *, check: bool = True) -
         last = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1]
         raise LabError(f"A script on {host} failed with status {done.returncode}: {last}")
     return done
+
+
+def start_keeper(layout: Layout, host: str) -> None:
+    """Start the process that boots a host whose disk is ready, and looks after it from then on."""
+    keeper = processes.launch(
+        [sys.executable, "-m", "lab.keeper", layout.lab, host],
+        layout.host_directory(host) / "console.log",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    processes.record(layout.process_directory, f"keeper-{host}", keeper.pid)

@@ -7,8 +7,10 @@ home. Every other namespace is a place at the end of a cable.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import ipaddress
 import os
+import shutil
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -60,10 +62,20 @@ def build_place(layout: Layout, place: Place) -> None:
     remove_place(layout, place)
     namespace = _make(layout, place.name, PLACE_SETTINGS)
     switch = layout.namespace("switch")
-    cables = [f"link add {port.cable} type veth peer name {port.name} netns {namespace}" for port in place.ports]
+    cables = [
+        f"link add {port.cable} type veth peer name {port.name}"
+        f" address {_hardware_address(namespace, port.name)} netns {namespace}"
+        for port in place.ports
+    ]
     plugs = [f"link set {port.cable} master {port.switch} up" for port in place.ports]
     _batch(switch, cables + plugs)
     _batch(namespace, ["link set lo up"])
+
+
+def _hardware_address(namespace: str, port: str) -> str:
+    """A card's own address, the same after a reboot, as its neighbours expect."""
+    digest = hashlib.sha256(f"{namespace} {port}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 def remove_place(layout: Layout, place: Place) -> None:
@@ -107,7 +119,8 @@ def remove_all(layout: Layout) -> None:
 
 def kernel_has_esp() -> bool:
     """Whether this machine's kernel can do ESP for both families; tried out in a namespace that vanishes at once."""
-    run(["modprobe", "--all", "--quiet", "xfrm_user", "esp4", "esp6"], check=False) if _has("modprobe") else None
+    if shutil.which("modprobe"):
+        run(["modprobe", "--all", "--quiet", "xfrm_user", "esp4", "esp6"], check=False)
     key = "0x" + "00" * 36
     for source, destination in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
         state = ["src", source, "dst", destination, "proto", "esp", "spi", "0x1000", "mode", "tunnel"]
@@ -160,9 +173,3 @@ def _make(layout: Layout, place: str, settings: str) -> str:
 
 def _batch(namespace: str, lines: list[str]) -> None:
     run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
-
-
-def _has(tool: str) -> bool:
-    import shutil  # noqa: PLC0415 - the one place that asks
-
-    return shutil.which(tool) is not None

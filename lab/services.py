@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lab import net, processes
 from lab.commands import run
 from lab.errors import LabError
-from lab.layout import ACME_MANAGEMENT_PORT, ACME_NAME, ACME_PORT, CA, DNS_NAMES, DOMAIN, Layout
+from lab.layout import ACME_MANAGEMENT_PORT, ACME_NAME, ACME_PORT, CA, DNS_NAMES, DOMAIN, NAMESPACES, Layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,11 +70,21 @@ def make_certificates(layout: Layout) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     requests = directory / "requests.cnf"
     requests.write_text(CERTIFICATE_REQUESTS)
-    new = ["openssl", "req", "-x509", "-config", requests, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    new: list[str | Path] = ["openssl", "req", "-x509", "-config", requests, "-nodes", "-days", "30"]
+    new += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     ca_key, key = directory / "ca.key", directory / "server.key"
-    run([*new, "-nodes", "-days", "30", "-extensions", "ca", "-keyout", ca_key, "-out", ca_bundle(layout)])
-    signed = ["-CA", ca_bundle(layout), "-CAkey", ca_key, "-subj", f"/CN={ACME_NAME}", "-extensions", "server"]
-    run([*new, *signed, "-nodes", "-days", "30", "-keyout", key, "-out", directory / "server.pem"])
+    run([*new, "-extensions", "ca", "-keyout", ca_key, "-out", ca_bundle(layout)])
+    signed: list[str | Path] = [
+        "-CA",
+        ca_bundle(layout),
+        "-CAkey",
+        ca_key,
+        "-subj",
+        f"/CN={ACME_NAME}",
+        "-extensions",
+        "server",
+    ]
+    run([*new, *signed, "-keyout", key, "-out", directory / "server.pem"])
     ca_key.unlink()
 
 
@@ -93,7 +103,7 @@ def _launch(layout: Layout, name: str, argv: list[str], env: dict[str, str] | No
 
     By `nsenter`, not `ip netns exec`: that would give it a mount namespace of its own, to hold on to other labs' disks.
     """
-    namespace = net.NAMESPACES / layout.namespace(CA.name)
+    namespace = NAMESPACES / layout.namespace(CA.name)
     started = processes.launch(
         ["nsenter", f"--net={namespace}", "--", *argv],
         layout.directory / "services" / f"{name}.log",
