@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 from cryptography.x509.oid import NameOID
 
+from runbook.errors import RunbookError
 from steps.x509_reading import (
-    CertificateError,
     common_name,
     date_problem,
     extension,
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
     HasPublicKey = ec.EllipticCurvePrivateKey | x509.Certificate | x509.CertificateSigningRequest
 
-# SHA-256 of the certificates as published on letsencrypt.org/certificates: an anchor file altered in our own package
-# would otherwise hand every tunnel to whoever altered it.
+# SHA-256 as published on letsencrypt.org/certificates: an anchor altered here would hand over every tunnel.
 PINS: Final = {
     "ISRG_Root_X1.pem": "96bcec06264976f37460779acf28c5a7cfe8a3c0aae11a8ffcee05c0bddf08c6",
     "ISRG_Root_X2.pem": "69729b8e15a86efc177a57afb7171dfc64add28c2fca8cf1507e34453ccb1470",
@@ -59,6 +58,10 @@ SIGNING_ONLY: Final = x509.KeyUsage(
     decipher_only=False,
 )
 LONGEST_COMMON_NAME: Final = 64  # characters; ub-common-name of RFC 5280, appendix A.1
+
+
+class CertificateError(RunbookError):
+    """A key, a certificate request or a certificate that cannot be used, and why."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,7 @@ def public_fingerprint(holder: HasPublicKey) -> str:
 def new_csr(key_pem: bytes, fqdn: str) -> bytes:
     """Ask for a certificate for `fqdn` and nothing else, signed with the key, in PEM (RFC 2986).
 
-    No extendedKeyUsage is asked for: Let's Encrypt issues none for clients any more, and IKEv2 needs none (RFC 4945,
-    5.1.3.12), while digitalSignature is what strongSwan looks for.
+    No extendedKeyUsage: Let's Encrypt issues none for clients any more, and strongSwan looks at digitalSignature only.
     """
     key = load_key(key_pem)
     fits = len(fqdn) <= LONGEST_COMMON_NAME
@@ -255,10 +257,9 @@ def verify_chain(
 ) -> Chain:
     """Find the certificate for `fqdn` among `certs` and prove it to one of the `anchors`, as things stand at `at`.
 
-    The certificates may come in any order, with or without the root, with others that have nothing to do with it. Of
-    several ways up the shortest is taken, so the result does not depend on their order. We walk it ourselves to say in
-    one sentence what is missing; then the verifier of `cryptography` (RFC 5280: name constraints, critical extensions,
-    weak algorithms) has to accept what we found.
+    The certificates may come in any order, with or without the root, with others that have nothing to do with it; the
+    shortest way up is taken. We walk it ourselves to say in one sentence what is missing; then the verifier of
+    `cryptography` (name constraints, critical extensions, weak algorithms) has to accept what we found.
 
     Args:
         certs: The leaf and what came with it.

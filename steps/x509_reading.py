@@ -11,18 +11,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
-from runbook.errors import RunbookError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
 Holder = x509.Certificate | x509.CertificateSigningRequest
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
-
-
-class CertificateError(RunbookError):
-    """A key, a certificate request or a certificate that cannot be used, and why."""
 
 
 def extension(holder: Holder, kind: type[Extension]) -> Extension | None:
