@@ -1,0 +1,320 @@
+"""A remote host over SSH: one script is one exec channel, as root.
+
+The command given to the host's login shell, whichever that is, holds no secret and nothing of the script; the script
+follows on standard input (`runbook.frame`). What becomes root is decided in that command, on the host. Where sudo
+wants a password, the first run learns it from `sudo -n` and takes a second channel; from then on each run waits for
+sudo's own prompt, a random word, before it sends the password, and for root's shell before it sends the script.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import paramiko
+
+from runbook.errors import BrokenLineError, RunbookError, StepError, SudoError, UnreachableError
+from runbook.frame import PATH, Frame, new_mark, wrap
+from runbook.host import Answer, Exchange
+from runbook.identities import Prompts
+from runbook.login import Limits, Login
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runbook.host import Observe, OnLine
+    from runbook.login import Line
+
+__all__ = ["Exchange", "Limits", "SSHHost"]
+
+_KILL_AFTER: Final = 5
+"""Seconds that a script which ran out of time gets on the host between SIGTERM and SIGKILL."""
+_GRACE: Final = 15.0
+"""Seconds that we wait beyond that for word from the host."""
+_SUDO_PATIENCE: Final = 60.0
+"""Seconds for sudo to ask, or to judge a password; PAM takes its time with a wrong one."""
+_NO_CHANNEL: Final = (paramiko.SSHException, EOFError, OSError)
+
+
+@dataclass(frozen=True)
+class _Job:
+    script: str
+    purpose: str
+    timeout: float
+    on_line: OnLine | None
+
+
+class _PasswordWantedError(Exception):
+    """sudo -n would not."""
+
+
+class SSHHost:
+    """A host reached by SSH; its scripts run as root.
+
+    `logins` counts the log-ins made at the host, `channels` the exec channels opened there.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a fact of its own about the host or its user
+        self,
+        name: str,
+        target: str,
+        *,
+        ssh_config: Path | None = None,
+        ask: Callable[[str], bool] | None = None,
+        password: Callable[[str], str] | None = None,
+        observe: Observe | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Describe the host; nothing is connected yet.
+
+        Args:
+            name: What the user calls it.
+            target: As given to ssh(1): [user@]host[:port], or a Host of ssh_config.
+            ssh_config: Read in place of the user's and the system's ssh_config.
+            ask: Puts a yes-or-no question (an unknown host key); None where there is no terminal.
+            password: Asks for a secret (sudo's password, a key's passphrase); None where there is no terminal.
+            observe: Is told of every run.
+            limits: How long to wait for what.
+        """
+        self.name = name
+        self.channels = 0
+        self.logins = 0
+        self._login = Login(name, target, ssh_config, Prompts(ask, password), limits or Limits())
+        self._line: Line | None = None
+        self._password: str | None = None
+        self._observe = observe
+
+    def login(self) -> None:
+        """See `Host.login`."""
+        if self._line is None or not self._line.alive:
+            self.close()
+            self._line = self._connect()
+
+    def relogin(self) -> None:
+        """See `Host.relogin`."""
+        line = self._connect()
+        self.close()
+        self._line = line
+
+    def close(self) -> None:
+        """See `Host.close`."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def run(
+        self,
+        script: str,
+        *,
+        purpose: str,
+        timeout: float = 120.0,
+        secret: bool = False,
+        on_line: OnLine | None = None,
+    ) -> Answer:
+        """See `Host.run`."""
+        start, began = time.time(), time.monotonic()
+        answer = None
+        try:
+            answer = self._run(_Job(script, purpose, timeout, on_line))
+        finally:
+            if self._observe:
+                kept = None if secret else answer
+                code = answer.code if answer else None
+                self._observe(Exchange(purpose, self.name, start, time.monotonic() - began, code, kept))
+        return answer
+
+    def _connect(self) -> Line:
+        line = self._login.connect()
+        self.logins += 1
+        return line
+
+    def _run(self, job: _Job) -> Answer:
+        if self._password is None:
+            try:
+                return self._exec(job, None)
+            except _PasswordWantedError:
+                self._password = self._ask_password()
+        try:
+            return self._exec(job, self._password)
+        except SudoError:
+            self._password = None  # it was wrong: the next run asks again
+            raise
+
+    def _ask_password(self) -> str:
+        user = self._line.user if self._line else "the user"
+        if self._login.prompts.password is None:
+            raise SudoError(
+                f"{self.name}: sudo wants the password of {user}, and there is no terminal to ask at",
+                hint="run it at a terminal, or let that user use sudo without a password (NOPASSWD in sudoers)",
+            )
+        return self._login.prompts.password(f"[sudo] password for {user} on {self.name}: ")
+
+    def _exec(self, job: _Job, password: str | None) -> Answer:
+        prompt, ready = new_mark(), new_mark()
+        shell = f"timeout -k {_KILL_AFTER} {job.timeout:.3f} /bin/sh"
+        line, channel = self._channel(
+            job, _sudo_command(shell) if password is None else _ask_command(shell, prompt, ready)
+        )
+        with closing(channel):
+            session = _Session(self.name, line, channel, job)
+            if password is not None:
+                session.become_root(password, prompt, ready)
+            return session.run()
+
+    def _channel(self, job: _Job, command: str) -> tuple[Line, paramiko.Channel]:
+        """Open a channel with `command`; where the connection turns out to be dead, once more over a new one."""
+        self.login()
+        try:
+            return self._open(command)
+        except _NO_CHANNEL:
+            self.close()
+        self.login()
+        try:
+            return self._open(command)
+        except _NO_CHANNEL as error:
+            self.close()
+            raise UnreachableError(
+                f"{self.name}: the host opens no session for {job.purpose}, so nothing was run: {error}"
+            ) from error
+
+    def _open(self, command: str) -> tuple[Line, paramiko.Channel]:
+        if self._line is None:
+            raise EOFError
+        channel = self._line.open_channel()
+        channel.exec_command(command)
+        self.channels += 1
+        return self._line, channel
+
+
+class _Session:
+    """One exec channel from its command to its answer."""
+
+    def __init__(self, name: str, line: Line, channel: paramiko.Channel, job: _Job) -> None:
+        self._name = name
+        self._line = line
+        self._channel = channel
+        self._job = job
+        self._mark = new_mark()
+        self._frame = Frame(self._mark, job.on_line)
+        self._began = time.monotonic()
+
+    def become_root(self, password: str, prompt: str, ready: str) -> None:
+        """Give sudo the password if, and only if, it asks for it by `prompt`; return when root's shell is `ready`.
+
+        Raises:
+            SudoError: The password is wrong, or root cannot be had by it.
+        """
+        self._receive(lambda: prompt in self._frame.noise or ready in self._frame.noise, _SUDO_PATIENCE)
+        if prompt in self._frame.noise and ready not in self._frame.noise:
+            self._send(password.encode("utf-8", "surrogateescape") + b"\n")
+            self._receive(lambda: self._frame.noise.count(prompt) > 1 or ready in self._frame.noise, _SUDO_PATIENCE)
+        if ready in self._frame.noise:
+            return
+        self._check_line()
+        if self._frame.noise.count(prompt) > 1:
+            raise SudoError(f"{self._name}: sudo refuses the password of {self._line.user}")
+        raise _no_root(self._name, self._line.user, self._frame.noise.replace(prompt, ""))
+
+    def run(self) -> Answer:
+        """Send the script and return its answer; see `Host.run` for what it raises."""
+        self._send(wrap(self._job.script, self._mark))
+        with suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+        self._receive(lambda: self._frame.ended, self._job.timeout + _KILL_AFTER + _GRACE)
+        seconds = time.monotonic() - self._began
+        if self._frame.ended:
+            return self._frame.answer(seconds)
+        self._check_line()
+        raise self._failure(seconds)
+
+    def _send(self, data: bytes) -> None:
+        """Send all of it, or as much as the other end takes before it closes the channel: it will have said why."""
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.sendall(data)
+
+    def _receive(self, satisfied: Callable[[], bool], patience: float) -> None:
+        """Take both streams as they come until `satisfied`, the channel's end, or `patience` seconds are over."""
+        deadline = time.monotonic() + patience
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while True:
+            # Whether it is over is asked before what is left is read, so that nothing can slip between the two.
+            over = self._channel.closed or (self._channel.eof_received and self._channel.exit_status_ready())
+            while self._channel.recv_ready():
+                self._frame.feed_stdout(self._channel.recv(65536))
+            while self._channel.recv_stderr_ready():
+                self._frame.feed_stderr(self._channel.recv_stderr(65536))
+            left = deadline - time.monotonic()
+            if satisfied() or over or left <= 0:
+                return
+            if self._channel.eof_received:
+                self._channel.status_event.wait(min(left, 1))
+            else:
+                poll.poll(min(left, 1) * 1000)
+
+    def _check_line(self) -> None:
+        if not self._line.alive:
+            self._line.close()
+            raise BrokenLineError(
+                f"{self._name}: the line dropped during {self._job.purpose}; whether it ended is not known",
+                hint=f"on the host it ends by itself within {self._job.timeout:g} s",
+            )
+
+    def _failure(self, seconds: float) -> RunbookError | _PasswordWantedError:
+        """Say why the answer is not whole, though the line stands."""
+        if not self._frame.begun:
+            return self._refusal()
+        what = f"{self._name}: {self._job.purpose}"
+        if not self._channel.exit_status_ready():
+            return StepError(f"{what} did not end within {seconds:.0f} s, and could not be ended on the host")
+        if seconds >= self._job.timeout:
+            return StepError(f"{what} did not end within {self._job.timeout:g} s and was ended on the host")
+        return StepError(f"{what} was killed on the host{_last_line(self._frame.words)}")
+
+    def _refusal(self) -> RunbookError | _PasswordWantedError:
+        noise = self._frame.noise
+        if "a password is required" in noise or "a terminal is required" in noise or "no tty present" in noise:
+            return _PasswordWantedError()
+        if "sudo" in noise:
+            return _no_root(self._name, self._line.user, noise)
+        return StepError(
+            f"{self._name}: the host's shell does not take the script of {self._job.purpose}{_last_line(noise)}"
+        )
+
+
+def _sudo_command(shell: str) -> str:
+    return _by_any_shell(f"exec {shell}", f"exec sudo -n {shell}")
+
+
+def _ask_command(shell: str, prompt: str, ready: str) -> str:
+    root = f"echo {ready} >&2; exec {shell}"
+    return _by_any_shell(root, f'exec sudo -S -p {prompt} /bin/sh -c "{root}"')
+
+
+def _by_any_shell(as_root: str, as_other: str) -> str:
+    """Return a command for a login shell of any kind: single quotes round what none of them looks into.
+
+    fish reads backslashes between single quotes and csh reads `!`, so there are none of either.
+    """
+    choice = f'if [ "$(id -u)" = 0 ]; then {as_root}; else {as_other}; fi'
+    return f"exec /bin/sh -c 'PATH={PATH}; LC_ALL=C; export PATH LC_ALL; {choice}'"
+
+
+def _no_root(name: str, user: str, words: str) -> SudoError:
+    """Say in one sentence what sudo said in its own (it speaks English: LC_ALL=C)."""
+    if "not in the sudoers file" in words or "may not run sudo" in words:
+        return SudoError(f"{name}: {user} may not use sudo there", hint="add that user to the group sudo")
+    if "is not allowed to execute" in words:
+        return SudoError(f"{name}: sudo does not let {user} run every command as root")
+    if "sudo: not found" in words:
+        return SudoError(f"{name}: {user} is not root there, and sudo is not installed")
+    return SudoError(f"{name}: root cannot be had by sudo as {user}{_last_line(words)}")
+
+
+def _last_line(words: str) -> str:
+    lines = words.strip().splitlines()
+    return f": {lines[-1].strip()}" if lines else ""
