@@ -162,8 +162,9 @@ class Executor:
 
     def _waits_for(self, step: Step, target: str) -> str:
         """The unfinished step that keeps `step` from this target; also on the controller, which serves every target."""
+        places = self._unfinished if target == CONTROLLER else (target, CONTROLLER)
         for name in step.needs:
-            for place in (target, CONTROLLER):
+            for place in places:
                 if name in self._unfinished.get(place, {}):
                     return name
         return ""

@@ -9,6 +9,7 @@ An image is a directory, one for each application of a step to a target. It is w
     after.N      what it read afterwards; missing when the change was cut off
     kept.N       the file or link as it was
     undo.N       shell that puts it back
+    settle.N     shell that has a daemon take notice, once everything is put back
     revert       the undoing of the changes that could cut the line, run by a timer
 
 So the host can be brought back from any controller, or by hand:  image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N'
@@ -96,6 +97,7 @@ def keep(step: str, findings: Sequence[Finding]) -> str:
         lines += [
             f'cat >"$image/probe.{index}" {heredoc(each.probe + chr(10))}',
             f'cat >"$image/undo.{index}" {heredoc((change.undo or ":") + chr(10))}',
+            f'cat >"$image/settle.{index}" {heredoc((change.settle or ":") + chr(10))}',
             f"index={index}",
             change.save or ":",
         ]
@@ -186,8 +188,14 @@ def unmake(image: str, numbers: Sequence[int]) -> Batch:
     """A script that undoes the changes of an image, last first, then reads them again."""
     undo = {f"undo {n}": f'index={n}; . "$image/lib.sh"; set -e; . "$image/undo.{n}"' for n in reversed(numbers)}
     read = {f"read {n}": f'. "$image/lib.sh"; . "$image/probe.{n}"' for n in numbers}
-    return Batch({**undo, **read, "before": _BEFORE}, {"image": image}, gated=frozenset(undo))
+    first = {**undo, "settle": _SETTLE}
+    return Batch({**first, **read, "before": _BEFORE}, {"image": image}, gated=frozenset(first))
 
+
+_SETTLE = """\
+set -e
+for settle in "$image"/settle.*; do . "$settle"; done
+"""
 
 _BEFORE = """\
 for before in "$image"/before.*; do printf '%s %s\\n' "${before##*.}" "$(sha256sum <"$before" | cut -d' ' -f1)"; done

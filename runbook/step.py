@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from runbook.script import Reading
     from runbook.target import Target
 
@@ -48,6 +47,8 @@ class Change:
     save: str = field(default="", repr=False)
     diff: str = field(default="", repr=False)
     obtain: Callable[[Mapping[str, Target]], None] | None = field(default=None, repr=False)
+    settle: str = field(default="", repr=False)
+    """Shell for after everything else of the step is undone, such as a daemon's reload."""
     risky: bool = False
     """It could cut the admin's own line: made under a timer that undoes it, until a new login proves it."""
     irreversible: str = ""
@@ -129,6 +130,10 @@ class Later(Part):
         return Finding(self.key, Verdict.LATER, f"known after {self.after}")
 
 
+Proof = Callable[[Mapping[str, "Target"]], Sequence[str]]
+"""What a check does on the targets: returns its evidence, a line each; raises StepError with what is wrong."""
+
+
 @dataclass(frozen=True)
 class Check:
     """An observation that proves a step's result by using it: an HTTP request, a ping. It changes nothing lasting."""
@@ -136,8 +141,7 @@ class Check:
     title: str
     on: tuple[str, ...]
     """The targets that it speaks of."""
-    run: Callable[[Mapping[str, Target]], Sequence[str]] = field(repr=False)
-    """Returns the evidence, a line each; raises StepError with what is wrong."""
+    run: Proof = field(repr=False)
 
 
 class Step(ABC):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from runbook import images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
-from runbook.script import Batch, Reading
+from runbook.script import PRELUDE, Batch, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ class Target:
 
         For what a step must do by hand, such as publishing a challenge; it makes no before-image.
         """
-        answer = self.host.run(script, purpose=purpose, timeout=timeout, on_line=self._progress)
+        answer = self.host.run(PRELUDE + script, purpose=purpose, timeout=timeout, on_line=self._progress)
         if answer.code:
             raise StepError(f"{self.name}: {purpose} failed: {_tail(answer.stderr) or f'exit code {answer.code}'}")
         return answer
@@ -96,8 +96,8 @@ class Target:
         results = batch.split(answer.stdout)
         failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
         failed = failed or images.not_as_before(results, numbers)
-        if failed:
-            keys = ", ".join(each.key for each in kept.changes if each.number in failed)
+        if failed or results["settle"].code:
+            keys = ", ".join(each.key for each in kept.changes if each.number in failed) or "what a daemon had loaded"
             raise StepError(f"{self.name}: could not put back {keys}: {_tail(answer.stderr) or 'it reads otherwise'}")
         if not keep:
             self.run(images.forget(self._images_at, image), purpose="forget the before-image")

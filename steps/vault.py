@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 from typing import TYPE_CHECKING
+
+from runbook.script import quote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,3 +43,14 @@ class Vault:
 def read_if_there(path: Path) -> bytes | None:
     """A file's content, or None where there is none."""
     return path.read_bytes() if path.is_file() else None
+
+
+def owner() -> str:
+    """The present user and group, as `stat` names them."""
+    return f"{pwd.getpwuid(os.geteuid()).pw_name}:{grp.getgrgid(os.getegid()).gr_name}"
+
+
+def set_aside(path: Path) -> str:
+    """Shell that undoes the making of something that must not be destroyed: it gets another name, once."""
+    name = quote(str(path))
+    return f'[ ! -e {name} ] || mv -nT -- {name} {name}".set-aside-$(date -u +%Y%m%dT%H%M%S%N)"'

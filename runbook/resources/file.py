@@ -51,7 +51,7 @@ class File(Part):
     def judge(self, found: Reading) -> Finding:
         """Compare content, mode and owner."""
         state, _, content = found.text.partition("\n")
-        if state == self._state():
+        if state == self.state:
             return self.in_order()
         change = Change(
             summary=self._summary(state),
@@ -62,7 +62,9 @@ class File(Part):
         )
         return self.absent(change, self.why) if state == "absent" else self.drift(change, self.why)
 
-    def _state(self) -> str:
+    @property
+    def state(self) -> str:
+        """The line that `rb_state` prints when all is as wanted."""
         return f"file {self.mode} {self.owner} {hashlib.sha256(self.content).hexdigest()}"
 
     def _put(self) -> str:
@@ -75,7 +77,7 @@ class File(Part):
             return f"create {self.path} ({self.mode}, {self.owner})"
         if kind != "file":
             return f"replace the {kind} {self.path} by a file"
-        if was[2] == self._state().rsplit(" ", 1)[1]:
+        if was[2] == self.state.rsplit(" ", 1)[1]:
             return f"set {self.path} from {was[0]} {was[1]} to {self.mode} {self.owner}"
         return f"change {self.path}"
 

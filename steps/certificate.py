@@ -1,0 +1,164 @@
+"""Certificate creation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from runbook.errors import RunbookError
+from runbook.resources.file import Directory
+from runbook.script import embed, quote
+from runbook.step import CONTROLLER, Change, Finding, Later, Part
+from steps import pki
+from steps.acme_order import new_account_key, order, register
+from steps.challenge_fetch import fetch_challenge
+from steps.nginx import CHALLENGES, WEBROOT
+from steps.section import ControllerSection
+from steps.vault import owner, read_if_there, set_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from runbook.script import Reading
+    from runbook.target import Target
+    from steps.network import Network, Site
+    from steps.vault import Vault
+
+
+class CertificateCreation(ControllerSection):
+    """Have the certificate authority vouch for each site's name. Each end will show its certificate to the other.
+
+    The authority (Let's Encrypt, unless sites.yaml names another) is sent the request over ACME. It asks for a file of
+    its choosing below `http://NAME/.well-known/acme-challenge/`; the file is put there, fetched by ourselves from
+    every address that the name has, and only then is the authority told to look, since it allows five failures an
+    hour. What it sends is verified before it is used: the name, the key, the dates, and the chain to a root that you
+    trust. A certificate that is good is never ordered twice. By hand:
+
+        certbot certonly --webroot -w /var/www/acme-challenge --csr home.csr.pem
+
+    What can go wrong: the name does not point at this host; port 80 is closed on one of its addresses (often the IPv6
+    one); the authority's limits are used up (try `directory: letsencrypt-staging` first).
+    """
+
+    name: ClassVar[str] = "certificate"
+    title: ClassVar[str] = "Certificate creation"
+    needs: ClassVar[tuple[str, ...]] = ("csr", "nginx", "web-firewall")
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
+        """A certificate for each site."""
+        sites = self.network.sites.values()
+        ready = {site.name: self.vault.key(site).is_file() and self.vault.csr(site).is_file() for site in sites}
+        return [
+            Directory(str(self.vault.directory / "certificates"), "700", owner()),
+            *(
+                SiteCertificate(self.network, site, self.vault)
+                if ready[site.name]
+                else Later("certificate", site.fqdn, "csr")
+                for site in sites
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class SiteCertificate(Part):
+    """A site's certificate with its chain: obtained once, judged by verifying it as the other end will."""
+
+    network: Network
+    site: Site
+    vault: Vault = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """The name that it is for."""
+        return f"certificate {self.site.fqdn}"
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept on the controller."""
+        return self.vault.certificate(self.site)
+
+    def probe(self) -> str:
+        """One line of state."""
+        return f"rb_state {quote(str(self.path))}"
+
+    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - a certificate is judged by what it is, not by its file
+        """In order when it verifies now."""
+        bundle = read_if_there(self.path)
+        if bundle is None:
+            return self.absent(self._order("no certificate yet"))
+        try:
+            certificates = pki.split_chain(bundle)
+            self._verify([certificates])
+        except RunbookError as error:
+            return self.drift(self._order(str(error)))
+        return self.in_order(f"{pki.days_left(certificates[0], datetime.now(UTC))} days left")
+
+    def _verify(self, offered: Sequence[Sequence[x509.Certificate]]) -> pki.Chain:
+        key = pki.load_key(self.vault.key(self.site).read_bytes())
+        anchors = trust_anchors(self.network)
+        return pki.select_chain(offered, anchors, self.site.fqdn, pki.public_fingerprint(key), datetime.now(UTC))
+
+    def _order(self, why: str) -> Change:
+        url = self.network.certificates.directory_url
+        return Change(
+            summary=f"order a certificate for {self.site.fqdn} from {url}",
+            obtain=self._obtain,
+            save=f"rb_save {quote(str(self.path))}",
+            undo=f"{set_aside(self.path)}\nrb_restore {quote(str(self.path))}",
+            diff=f"+ certificate {self.site.fqdn} ({why})",
+            irreversible="an order counts against the authority's limits; the certificate is set aside, not revoked",
+        )
+
+    def _obtain(self, hosts: Mapping[str, Target]) -> None:
+        controller = hosts[CONTROLLER]
+        authority = self.network.certificates
+        account = register(
+            authority.directory_url, self._account_key(controller), authority.contact, authority.ca_bundle
+        )
+        serving = hosts[authority.challenge_site or self.site.name]
+        offered = order(account, self.vault.csr(self.site).read_bytes(), Webroot(serving))
+        chain = self._verify(offered)
+        bundle = b"".join(pki.to_pem(each) for each in (chain.leaf, *chain.intermediates))
+        put = f"{{ {embed(bundle)}}} | rb_put {quote(str(self.path))} 644 {owner()}"
+        controller.run(put, purpose="keep a certificate")
+
+    def _account_key(self, controller: Target) -> bytes:
+        path = self.vault.account_key
+        if not path.is_file():
+            make = f"(umask 077; mkdir -p -- {quote(str(path.parent))})\n"
+            put = f"{{ {embed(new_account_key())}}} | rb_put {quote(str(path))} 600 {owner()}"
+            controller.run(make + put, purpose="write the account key")
+        return path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Webroot:
+    """Where a site's nginx serves challenges from (`steps.acme_order.Challenges`)."""
+
+    host: Target
+
+    def put(self, token: str, body: str) -> None:
+        """Serve `body` as the answer to `token`."""
+        put = f"{{ {embed(body.encode())}}} | rb_put {self._path(token)} 644 root:root"
+        self.host.run(put, purpose="publish a challenge")
+
+    def remove(self, token: str) -> None:
+        """Serve it no more."""
+        self.host.run(f"rm -f -- {self._path(token)}", purpose="withdraw a challenge")
+
+    def check(self, fqdn: str, token: str, body: str) -> None:
+        """Fetch it as the authority will."""
+        fetch_challenge(fqdn, token, body)
+
+    def _path(self, token: str) -> str:
+        return quote(f"{WEBROOT}{CHALLENGES}{token}")
+
+
+def trust_anchors(network: Network) -> list[x509.Certificate]:
+    """The roots that a site's certificate must chain to: sites.yaml's, or Let's Encrypt's."""
+    named = network.certificates.trust_anchors
+    return pki.load_anchors(named) if named else pki.builtin_anchors()

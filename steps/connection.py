@@ -1,0 +1,151 @@
+"""IPsec configuration: the connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from runbook.resources.file import File
+from runbook.script import quote
+from runbook.step import Change, Finding, Later, Part
+from steps import pki, swanctl
+from steps.certificate import trust_anchors
+from steps.credentials import ca_files, ca_name, leaf_path
+from steps.section import Section
+from steps.vault import read_if_there
+from steps.vici import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cryptography import x509
+
+    from runbook.script import Reading
+    from steps.network import End
+
+
+class Connection(Section):
+    """Describe the tunnel to strongSwan at both ends, from one model, and have the running daemon load it.
+
+    Each end names the other exactly (by its certificate's name, issued under the roots that you trust) and the networks
+    behind each; what is one end's own side is the other's far side. Written is not loaded: charon is asked what it
+    runs.
+
+        nano /etc/swanctl/conf.d/ula-net-vps4.conf
+        swanctl --load-all
+
+    To check by hand: `swanctl --list-conns` and `swanctl --list-certs` (the own one says `has private key`).
+
+    What can go wrong: a keyword that this release does not know discards the whole connection (`swanctl --load-conns`
+    says which); a certificate that was renewed on disk, but not loaded.
+    """
+
+    name: ClassVar[str] = "connection"
+    title: ClassVar[str] = "IPsec configuration"
+    needs: ClassVar[tuple[str, ...]] = ("credentials", "apparmor", "addresses")
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
+        """For each link of the site: its file, and what charon has loaded of it."""
+        site = self.site(target)
+        bundle = read_if_there(self.vault.certificate(site))
+        authorities = ca_files(self.network, site, self.vault)
+        parts: list[Part] = []
+        for end in self.network.ends(site):
+            path = f"/etc/swanctl/conf.d/{end.connection}.conf"
+            if bundle is None or not authorities:
+                parts += [Later("file", path, "certificate"), Later("loaded connection", end.connection, "certificate")]
+                continue
+            anchors = trust_anchors(self.network)
+            certificate = leaf_path(site).rsplit("/", 1)[1]
+            text = swanctl.render(end, certificate=certificate, anchors=[ca_name(each) for each in anchors])
+            conf = File(path, text.encode(), "640")
+            credentials = Wanted(pki.split_chain(bundle)[0], tuple(pki.split_chain(b"".join(authorities.values()))))
+            parts += [conf, LoadedConnection(end, path, credentials, tuple(anchors), follows=(conf.key,))]
+        return parts
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The certificates that charon must have loaded."""
+
+    leaf: x509.Certificate
+    authorities: tuple[x509.Certificate, ...]
+
+
+@dataclass(frozen=True)
+class LoadedConnection(Part):
+    """What charon runs of a connection is what its file and its certificates say."""
+
+    end: End
+    path: str
+    credentials: Wanted = field(repr=False)
+    anchors: tuple[x509.Certificate, ...] = field(repr=False)
+    follows: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The connection's name."""
+        return f"loaded connection {self.end.connection}"
+
+    def probe(self) -> str:
+        """The daemon's listings, and whether it has read the file since that was last changed."""
+        name, path = quote(self.end.connection), quote(self.path)
+        return f"""\
+command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
+conns=$(swanctl --list-conns --pretty 2>/dev/null) || {{ echo 'not running'; exit 0; }}
+printf '%s\\n--\\n' "$conns"
+swanctl --list-certs --pretty 2>/dev/null
+printf '%s\\n' --
+[ -e {path} ] || {{ echo 'no file'; exit 0; }}
+journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |
+    awk -v changed="$(stat -c %.Z {path})" '$1 < changed {{ stale = 1 }} END {{ print stale ? "stale" : "current" }}'"""
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when charon lists all as wanted, and has read the file since its last change."""
+        problems = self._problems(found.text)
+        if not problems:
+            return self.in_order()
+        absent = problems[0].startswith("charon")
+        change = self._load(problems)
+        return self.absent(change) if absent else self.drift(change)
+
+    def again(self, found: Reading) -> Finding:
+        """The file is about to change, so charon must load it."""
+        return self.drift(self._load(self._problems(found.text) or ["its file changes"]))
+
+    def _problems(self, text: str) -> list[str]:
+        if text.strip() in {"not installed", "not running"}:
+            return [f"charon is {text.strip()}"]
+        conns, _, rest = text.partition("\n--\n")
+        certs, _, file = rest.rpartition("--\n")
+        wanted = swanctl.wanted_connection(self.end, certificate=self.credentials.leaf, anchors=self.anchors)
+        loaded = swanctl.loaded_connection(parse(conns), self.end.connection)
+        if loaded is None:
+            return [f"charon has not loaded {self.end.connection}"]
+        stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
+        return [*swanctl.differences(wanted, loaded), *self._missing(certs), *stale]
+
+    def _missing(self, listing: str) -> list[str]:
+        """The certificates that charon does not hold, in words."""
+        loaded = {each.der: each for each in swanctl.loaded_certificates(parse(listing))}
+        leaf = loaded.get(self.credentials.leaf.public_bytes(Encoding.DER))
+        own = []
+        if leaf is None:
+            own = [f"charon has not loaded the certificate of {self.end.here.fqdn}"]
+        elif not leaf.has_private_key:
+            own = [f"charon has no private key for the certificate of {self.end.here.fqdn}"]
+        return own + [
+            f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}"
+            for each in self.credentials.authorities
+            if each.public_bytes(Encoding.DER) not in loaded
+        ]
+
+    def _load(self, problems: Sequence[str]) -> Change:
+        return Change(
+            summary=f"have charon load {self.end.connection}: {problems[0]}",
+            apply="swanctl --load-all --clear --noprompt >&2",
+            settle="! systemctl is-active --quiet strongswan.service || swanctl --load-all --clear --noprompt >&2",
+            diff="\n".join(f"! {problem}" for problem in problems),
+        )

@@ -1,0 +1,91 @@
+"""Key generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from runbook.errors import RunbookError
+from runbook.resources.file import Directory, File
+from runbook.script import embed, quote
+from runbook.step import CONTROLLER, Change, Finding, Part
+from steps import pki
+from steps.section import ControllerSection
+from steps.vault import owner, set_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from runbook.script import Reading
+    from runbook.target import Target
+
+
+class KeyGeneration(ControllerSection):
+    """Make a private key for each site, here, on the admin's machine. It is what the site will prove its name with.
+
+    The key is an elliptic curve one (secp384r1, as strong as RSA with 7,680 bits), in PKCS#8 PEM, readable by you alone
+    from the moment that it exists. By hand:
+
+        umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp384r1 -out home.key
+
+    To check by hand: `openssl pkey -in home.key -noout -text` names the curve, `ls -l` shows -rw-------.
+
+    A key that is there is never made again, and never destroyed: a rollback sets it aside under another name. A key
+    that cannot be read is left alone and said, since hosts may still be using it.
+    """
+
+    name: ClassVar[str] = "key"
+    title: ClassVar[str] = "Key generation"
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
+        """The data directory, and a key for each site."""
+        directory = self.vault.directory
+        keys = [PrivateKey(self.vault.key(site)) for site in self.network.sites.values()]
+        return [
+            Directory(str(directory), "700", owner()),
+            File(str(directory / ".gitignore"), b"*\n", "600", owner()),
+            Directory(str(directory / "keys"), "700", owner()),
+            *keys,
+        ]
+
+
+@dataclass(frozen=True)
+class PrivateKey(Part):
+    """A private key: made once, judged by loading it, never shown."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The key's file."""
+        return f"private key {self.path}"
+
+    def probe(self) -> str:
+        """One line of state."""
+        return f"rb_state {quote(str(self.path))}"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when it loads and is for its owner's eyes only."""
+        path = quote(str(self.path))
+        if found.text.strip() == "absent":
+            change = Change(
+                summary=f"make a secp384r1 key in {self.path}",
+                obtain=self._make,
+                undo=set_aside(self.path),
+                diff=f"+ private key {self.path} (never shown)",
+            )
+            return self.absent(change)
+        try:
+            pki.load_key(self.path.read_bytes())
+        except (RunbookError, OSError) as error:
+            return self.unknown(f"{error}; it is left alone: put the right key back, or move it away for a new one")
+        kind, mode, *_ = found.text.split()
+        if (kind, mode) == ("file", "600"):
+            return self.in_order()
+        was = f"chmod {quote(mode)} -- {path}"
+        return self.drift(Change(f"make {self.path} readable by you alone (it is {mode})", f"chmod 600 -- {path}", was))
+
+    def _make(self, hosts: Mapping[str, Target]) -> None:
+        put = f"{{ {embed(pki.new_key())}}} | rb_put {quote(str(self.path))} 600 {owner()}"
+        hosts[CONTROLLER].run(put, purpose="write a private key")

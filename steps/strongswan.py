@@ -1,0 +1,49 @@
+"""IPsec installation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from runbook.resources.package import Packages
+from runbook.resources.service import Masked, Service
+from steps.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook.step import Part
+
+PACKAGES: Final = (
+    "charon-systemd",
+    "strongswan-swanctl",
+    "libstrongswan-standard-plugins",
+    "libstrongswan-extra-plugins",
+)
+"""By name, since `strongswan` alone means the legacy daemon on Debian 12 and the modern one on Debian 13; and the
+plugins, which are only recommended, since without openssl's no elliptic curve key can be read before Debian 13."""
+
+
+class IpsecInstallation(Section):
+    """Install strongSwan, the program that negotiates the tunnel (IKEv2) and hands its keys to the kernel (ESP).
+
+    The modern daemon is used (charon-systemd, configured by swanctl); the legacy starter, which would fight it for UDP
+    port 500, is masked.
+
+        apt-get install charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
+        systemctl mask strongswan-starter.service
+
+    To check by hand: `systemctl status strongswan` and `swanctl --stats`.
+
+    What can go wrong: another IKE daemon (libreswan, the legacy starter) holds the port: `ss -lunp sport = :500`.
+    """
+
+    name: ClassVar[str] = "strongswan"
+    title: ClassVar[str] = "IPsec installation"
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
+        """The packages, the daemon running, the legacy one never."""
+        return [
+            Packages((*PACKAGES, *self.network.ipsec.extra_packages)),
+            Masked("strongswan-starter.service", "two daemons would fight for UDP port 500"),
+            Service("strongswan.service"),
+        ]
