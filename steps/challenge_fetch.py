@@ -107,25 +107,25 @@ def _follow(url: str, address: Address, resolve: Resolver) -> bytes:
             return body
         if status not in REDIRECTS:
             raise _Fault(f"{came}answers {status}")
-        url = urljoin(url, location)
-        came = f"redirects to {url}, which "
-        candidates = _addresses_of_redirect(url, came, resolve)
+        came = f"redirects to {location}, which "
+        url, candidates = _after_redirect(url, location, resolve)
     raise _Fault(f"redirects more than {MOST_REDIRECTS} times, the last time to {url}")
 
 
-def _addresses_of_redirect(url: str, came: str, resolve: Resolver) -> Sequence[Address]:
+def _after_redirect(url: str, location: str, resolve: Resolver) -> tuple[str, Sequence[Address]]:
     """Find where a redirect leads, if the CA would go there."""
+    came = f"redirects to {location}, which "
     try:
-        parts = urlsplit(url)
+        target = urljoin(url, location)
+        parts = urlsplit(target)
         port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        raise _Fault(f"{came}is no address") from error
-    if parts.scheme not in PORTS or not parts.hostname or port not in PORTS.values():
-        raise _Fault(f"{came}the CA does not follow: only http and https, on ports 80 and 443")
-    try:
-        return resolve(parts.hostname, port)
+        if parts.scheme not in PORTS or not parts.hostname or port not in PORTS.values():
+            raise _Fault(f"{came}the CA does not follow: only http and https, on ports 80 and 443")
+        return target, resolve(parts.hostname, port)
     except OSError as error:
         raise _Fault(f"{came}has no address: {error.strerror}") from error
+    except ValueError as error:  # no URL, or (UnicodeError) no host name
+        raise _Fault(f"{came}is no address") from error
 
 
 def _get_from_first(parts: SplitResult, candidates: Sequence[Address]) -> tuple[int, str, bytes]:

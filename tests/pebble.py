@@ -96,15 +96,18 @@ class Pebble:
 class ChallengeServer:
     """A web server as a site would have it: serves what was put, 404 for all else. Also a `Challenges`."""
 
-    port: int
+    port: int = 0
     files: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Paths in the order they were asked for."""
+    hosts: list[str] = field(default_factory=list)
+    """The Host that each of them was asked of."""
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     """Prepared answers by path: status, headers, body."""
 
-    def reply(self, path: str) -> tuple[int, dict[str, str], bytes]:
+    def reply(self, path: str, host: str) -> tuple[int, dict[str, str], bytes]:
         self.asked.append(path)
+        self.hosts.append(host)
         if path in self.answers:
             return self.answers[path]
         body = self.files.get(path.removeprefix(WELL_KNOWN))
@@ -112,12 +115,12 @@ class ChallengeServer:
 
 
 @contextlib.contextmanager
-def challenge_server(address: str = LOOPBACK, port: int = 0) -> Iterator[ChallengeServer]:
-    """Serve challenges by plain HTTP at that address until the block ends."""
+def challenge_server(address: str = LOOPBACK, port: int = 0, tls: Path | None = None) -> Iterator[ChallengeServer]:
+    """Serve challenges at that address until the block ends; by HTTPS if given a folder of `new_authority`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, headers, body = state.reply(self.path)
+            status, headers, body = state.reply(self.path, self.headers["Host"])
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -127,16 +130,30 @@ def challenge_server(address: str = LOOPBACK, port: int = 0) -> Iterator[Challen
         def log_message(self, *_: object) -> None:
             """Keep the test's output clean; `asked` has it."""
 
+    state = ChallengeServer()
+    with serving(Handler, address, port, tls) as state.port:
+        yield state
+
+
+@contextlib.contextmanager
+def serving(
+    handler: type[BaseHTTPRequestHandler], address: str, port: int = 0, tls: Path | None = None
+) -> Iterator[int]:
+    """Serve HTTP in a thread until the block ends; gives the port."""
+
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         daemon_threads = True
 
-    with Server((address, port), Handler) as server:
-        state = ChallengeServer(server.server_address[1])
+    with Server((address, port), handler) as server:
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "tls.pem", tls / "tls.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield state
+            yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()
@@ -201,8 +218,8 @@ def wait_until_it_answers(pebble: Pebble, process: subprocess.Popen[bytes]) -> N
             return
 
 
-@pytest.fixture(scope="session")
-def pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
-    """One Pebble for all tests of a run."""
+@pytest.fixture(name="pebble", scope="session")
+def one_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
+    """One Pebble for all tests of a run; a test module that wants it imports this."""
     with running_pebble(tmp_path_factory.mktemp("pebble")) as running:
         yield running
