@@ -8,6 +8,7 @@ each failure in a sentence with what the CA said and what to do. Nothing here kn
 from __future__ import annotations
 
 import contextlib
+import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -78,7 +79,10 @@ class Challenges(Protocol):
 
 @dataclass(frozen=True)
 class Account:
-    """An account at one CA, ready to order. Holds the key inside `client`, which shows it nowhere."""
+    """An account at one CA, ready to order; for one thread, since nonces and connections are kept in it.
+
+    The key is inside `network`, which shows it nowhere.
+    """
 
     directory_url: str
     uri: str
@@ -251,13 +255,15 @@ def _in_plain_words(directory_url: str, network: _Network) -> Iterator[None]:
 
 
 def _unreachable(directory_url: str, error: requests.RequestException) -> AcmeError:
-    if isinstance(error, requests.exceptions.SSLError):
-        message = f"the HTTPS certificate of {directory_url} is not trusted by this machine"
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        message = f"the HTTPS certificate of {directory_url} is not trusted by this machine: {cause.verify_message}"
         return AcmeError(message, hint="if the CA is your own, name its CA file as ca_bundle in sites.yaml")
     hint = "check the address in sites.yaml and this machine's way to the internet"
     if isinstance(error, requests.exceptions.Timeout):
         return AcmeError(f"{directory_url} did not answer within {ANSWER_TIMEOUT} seconds", hint=hint)
-    return AcmeError(f"{directory_url} cannot be reached: {_innermost(error)}", hint=hint)
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else _first_line(cause)
+    return AcmeError(f"{directory_url} cannot be reached: {why}", hint=hint)
 
 
 def _refused(problem: messages.Error, retry_after: str) -> AcmeError:
@@ -277,12 +283,10 @@ def _kind(problem: messages.Error) -> str:
     return str(problem.typ).rsplit(":", maxsplit=1)[-1]
 
 
-def _innermost(error: BaseException) -> str:
-    """Find the operating system's own few words below the layers of urllib3's."""
+def _innermost(error: BaseException) -> BaseException:
+    """Find what the operating system or TLS said, below the layers of requests and urllib3."""
     cause = error.__cause__ or error.__context__
-    if cause is not None:
-        return _innermost(cause)
-    return error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+    return error if cause is None else _innermost(cause)
 
 
 def _first_line(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from made_pki import CA_USES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def new_authority(folder: Path) -> Path:
         )
 
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
-    root = certificate(ca_name, ca_key, ca=True).sign(ca_key, hashes.SHA256())
+    root = certificate(ca_name, ca_key, ca=True).add_extension(CA_USES, critical=True).sign(ca_key, hashes.SHA256())
     leaf = certificate(x509.Name([]), tls_key, ca=False).add_extension(address, critical=True)
     pem = serialization.Encoding.PEM
     (folder / "ca.pem").write_bytes(root.public_bytes(pem))

@@ -165,7 +165,7 @@ def test_a_request_that_the_ca_dislikes_is_answered_with_what_to_do(pebble: Pebb
 
 def test_a_directory_signed_by_another_ca_is_not_trusted(pebble: Pebble, tmp_path: Path) -> None:
     for bundle in (None, new_authority(tmp_path)):
-        with pytest.raises(AcmeError, match="is not trusted by this machine") as caught:
+        with pytest.raises(AcmeError, match=r"is not trusted by this machine: .+") as caught:
             register(pebble.directory, ACCOUNT_KEY, "", bundle)
         assert "ca_bundle in sites.yaml" in caught.value.hint
 
@@ -183,6 +183,11 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path: Path, content: bytes | None
 def test_a_directory_that_is_not_there_cannot_be_reached(pebble: Pebble) -> None:
     with pytest.raises(AcmeError, match=r"https://127.0.0.1:1/dir cannot be reached: Connection refused"):
         register("https://127.0.0.1:1/dir", ACCOUNT_KEY, "", pebble.ca_bundle)
+
+
+def test_plain_http_behind_an_https_address_is_not_taken_for_a_matter_of_trust(webroot: Webroot) -> None:
+    with pytest.raises(AcmeError, match=r"cannot be reached: .*SSL"):
+        register(f"https://127.0.0.1:{webroot.server.port}/dir", ACCOUNT_KEY, "")
 
 
 def test_a_page_that_is_no_directory_is_said_to_be_none(pebble: Pebble) -> None:
