@@ -28,6 +28,7 @@ TOO_OFTEN = 3
 
 def keep(layout: Layout, host: str) -> int:
     """Boot the host for as long as it wants to come back; returns what its last boot ended with."""
+    os.chdir("/")
     signal.signal(signal.SIGTERM, _stop)
     place = require_host(host)
     description = machine.Machine.load(layout.host_directory(host) / "machine.json")

@@ -178,8 +178,8 @@ def run_as_root(layout: Layout, host: str, script: str, *, check: bool = True) -
 def start_keeper(layout: Layout, host: str) -> None:
     """Start the process that boots a host whose disk is ready, and looks after it from then on."""
     keeper = processes.launch(
-        [sys.executable, "-m", "lab.keeper", layout.lab, host],
+        [sys.executable, "-P", "-m", "lab.keeper", layout.lab, host],
         layout.host_directory(host) / "console.log",
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    processes.record(layout.process_directory, f"keeper-{host}", keeper.pid)
+    processes.record(layout.process_directory, f"keeper-{host}", keeper)

@@ -9,10 +9,11 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lab.errors import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,19 +55,16 @@ def all_recorded(directory: Path) -> dict[str, int]:
     return {name: pid for name in sorted(names) if (pid := recorded(directory, name)) is not None}
 
 
-def launch(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a process that outlives this one, with its words in a log."""
+def launch(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+    """Start a process that outlives this one, with its words in a log; returns its number."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with log.open("ab") as words:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
-            start_new_session=True,
-            cwd="/",
-            env=None if env is None else dict(env),
-        )
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    streams = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), appending, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawnp(argv[0], list(argv), env, file_actions=streams, setsid=True)
 
 
 def in_namespace(namespace: Path) -> list[int]:
@@ -92,13 +90,13 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in words]
 
 
-def end(pids: Iterable[int], how: signal.Signals = signal.SIGKILL, patience: float = 5.0) -> list[int]:
-    """End these processes and wait until they are gone; returns those that are not."""
+def end(pids: Iterable[int], patience: float = 30.0) -> None:
+    """End these processes at once and wait until they are gone."""
     left = {pid: start_time(pid) for pid in pids}
     left = {pid: started for pid, started in left.items() if started is not None}
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, how)
+            os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + patience
     while left and time.monotonic() < deadline:
         for pid in left:
@@ -107,4 +105,5 @@ def end(pids: Iterable[int], how: signal.Signals = signal.SIGKILL, patience: flo
         left = {pid: started for pid, started in left.items() if start_time(pid) == started}
         if left:
             time.sleep(0.01)
-    return sorted(left)
+    if left:
+        raise LabError(f"Processes {', '.join(map(str, sorted(left)))} of the lab do not end, not even by force.")

@@ -105,11 +105,11 @@ def _launch(layout: Layout, name: str, argv: list[str], env: dict[str, str] | No
     """
     namespace = NAMESPACES / layout.namespace(CA.name)
     started = processes.launch(
-        ["nsenter", f"--net={namespace}", "--", *argv],
+        ["nsenter", f"--net={namespace}", "--wd=/", "--", *argv],
         layout.directory / "services" / f"{name}.log",
         env={**os.environ, **(env or {})},
     )
-    processes.record(layout.process_directory, name, started.pid)
+    processes.record(layout.process_directory, name, started)
 
 
 def _start_names(layout: Layout) -> None:
