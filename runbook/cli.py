@@ -1,0 +1,175 @@
+"""The commands: parse, call, render."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runbook.errors import RunbookError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook.events import Plan
+    from runbook.executor import Executor
+    from runbook.session import Session
+    from runbook.step import Step
+
+app = typer.Typer(
+    name="runbook",
+    help="Join the private IPv6 networks of your hosts by an encrypted tunnel, step by step.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path, typer.Option("--file", "-f", help="The network's description.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every step.")]
+Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+SITES = Path("sites.yaml")
+
+
+def main() -> None:
+    """Run the command line; every error a user can meet ends in one clear sentence and its exit code."""
+    try:
+        app()
+    except RunbookError as error:
+        typer.echo(f"runbook: {error}", err=True)
+        if error.hint:
+            typer.echo(f"to do: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("runbook: interrupted", err=True)
+        sys.exit(130)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"runbook {version('ipsec-runbook')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def audit(file: File = SITES, json: Json = False) -> None:
+    """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
+    from runbook.session import Session
+
+    with Session(file, "audit", yes=True, json=json) as session:
+        session.executor.connect()
+        plans = session.executor.audit()
+        code = _audit_code(session.executor, plans)
+        if json:
+            _print_document(session, "audit", plans, code)
+        else:
+            for plan in plans:
+                session.narrator.plan(plan)
+            session.terminal.line(_audit_words(plans, code))
+    raise typer.Exit(code)
+
+
+@app.command()
+def apply(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
+    """Bring every step in order, asking before each that changes something. Goes on where an earlier run stopped."""
+    from runbook.session import Session, refuse_without_answer
+
+    refuse_without_answer(yes=yes, json=json)
+    with Session(file, "apply", yes=yes, json=json) as session:
+        again = f"runbook apply --file {file}"
+        session.finish_step_on_interrupt(again)
+        session.executor.connect()
+        plans: Sequence[Plan] = []
+        try:
+            plans = session.executor.apply()
+        except RunbookError as stopped:
+            stopped.hint = stopped.hint or f"go on with: {again}"
+            raise
+        code = _failure_code(session.executor)
+        if json:
+            _print_document(session, "apply", plans, code)
+        elif code:
+            session.terminal.line(f"not finished; when it is mended, go on with: {again}")
+        else:
+            changes = sum(len(found) for plan in plans for found in plan.changes.values())
+            session.terminal.line(f"done: {changes} changes made, every step is in order")
+    raise typer.Exit(code)
+
+
+@app.command()
+def rollback(
+    step: Annotated[str, typer.Option("--step", help="The step to undo.")], file: File = SITES, yes: Yes = False
+) -> None:
+    """Undo what a step changed, showing first what; what was changed by others since is kept."""
+    from runbook.session import Session, refuse_without_answer
+    from runbook.undo import undo_step
+
+    refuse_without_answer(yes=yes, json=False)
+    _step(step)
+    with Session(file, "rollback", yes=yes, json=False) as session:
+        undo_step(session, step, yes=yes)
+        code = _failure_code(session.executor)
+    raise typer.Exit(code)
+
+
+@app.command()
+def steps() -> None:
+    """List the steps of the procedure, in order."""
+    from steps.procedure import PROCEDURE
+
+    for number, section in enumerate(PROCEDURE, 1):
+        typer.echo(f"{number:2}  {section.name:15} {section.title}")
+
+
+@app.command()
+def explain(step: Annotated[str, typer.Argument(help="A step's name, as `runbook steps` lists it.")]) -> None:
+    """Explain a step: why, today's commands, how to check by hand, what can go wrong."""
+    section = _step(step)
+    typer.echo(f"{section.title}\n{'=' * len(section.title)}\n\n{section.explain()}")
+
+
+def _step(name: str) -> type[Step]:
+    from steps.procedure import PROCEDURE
+
+    found = next((section for section in PROCEDURE if section.name == name), None)
+    if found is None:
+        names = ", ".join(section.name for section in PROCEDURE)
+        raise UsageError(f"there is no step {name!r}", hint=f"the steps are: {names}")
+    return found
+
+
+def _audit_code(executor: Executor, plans: Sequence[Plan]) -> int:
+    unreachable = [error.exit_code for error in executor.failures.values()]
+    if unreachable:
+        return 5 if 5 in unreachable else max(unreachable)  # noqa: PLR2004 - the documented exit code
+    return 0 if all(plan.in_order for plan in plans) else 3
+
+
+def _failure_code(executor: Executor) -> int:
+    codes = [error.exit_code for error in executor.failures.values()]
+    return min(codes, default=0)
+
+
+def _audit_words(plans: Sequence[Plan], code: int) -> str:
+    if not code:
+        return "everything is in order"
+    open_parts = sum(each.verdict != "in order" for plan in plans for found in plan.findings.values() for each in found)
+    return f"{open_parts} parts are not in order; to bring them in order: runbook apply"
+
+
+def _print_document(session: Session, command: str, plans: Sequence[Plan], code: int) -> None:
+    document = session.document.build(command, plans, code)
+    typer.echo(session.redact(jsonlib.dumps(document, indent=2)))

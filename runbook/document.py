@@ -1,0 +1,80 @@
+"""What a command reports, as one JSON document of a documented, versioned shape.
+
+    {"version": 1, "command": "audit", "exit_code": 3,
+     "failures": [{"target": "vps4", "step": "", "error": "…", "hint": "…"}],
+     "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"},
+                "parts": [{"target": "home", "part": "file /etc/…", "verdict": "absent", "note": "",
+                           "change": {"summary": "…", "diff": "…", "irreversible": ""} or null}],
+                "checks": [{"title": "…", "evidence": ["…"]}]}]}
+
+`verdict` is one of: in order, absent, drift, known after, unknown, blocked. Fields are added, never renamed, within a
+version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from runbook.events import Checked, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook.events import Event, Plan
+    from runbook.step import Finding
+
+VERSION: Final = 1
+
+
+class Document:
+    """Collects a run's events for the document."""
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self.failures: list[Failed] = []
+        self.checks: list[Checked] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep what the document tells."""
+        if isinstance(event, Failed):
+            self.failures.append(event)
+        elif isinstance(event, Checked):
+            self.checks.append(event)
+
+    def build(self, command: str, plans: Sequence[Plan], exit_code: int) -> dict[str, Any]:
+        """The document."""
+        return {
+            "version": VERSION,
+            "command": command,
+            "exit_code": exit_code,
+            "failures": [
+                {"target": each.target, "step": each.step, "error": str(each.error), "hint": each.error.hint}
+                for each in self.failures
+            ],
+            "steps": [self._step(plan) for plan in plans],
+        }
+
+    def _step(self, plan: Plan) -> dict[str, Any]:
+        return {
+            "name": plan.step.name,
+            "title": plan.step.title,
+            "blocked": dict(plan.blocked),
+            "parts": [_part(target, each) for target, found in plan.findings.items() for each in found],
+            "checks": [
+                {"title": each.title, "evidence": list(each.evidence)}
+                for each in self.checks
+                if each.step == plan.step.name
+            ],
+        }
+
+
+def _part(target: str, finding: Finding) -> dict[str, Any]:
+    change = finding.change
+    shown = change and {"summary": change.summary, "diff": change.diff, "irreversible": change.irreversible}
+    return {
+        "target": target,
+        "part": finding.key,
+        "verdict": finding.verdict.value,
+        "note": finding.note,
+        "change": shown,
+    }

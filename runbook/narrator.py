@@ -1,0 +1,136 @@
+"""A run told to a person, event by event."""
+
+from __future__ import annotations
+
+from functools import singledispatchmethod
+from typing import TYPE_CHECKING, Final
+
+from runbook.events import (
+    Applied,
+    Applying,
+    Checked,
+    Checking,
+    Connected,
+    Event,
+    Failed,
+    Plan,
+    Planned,
+    StepDone,
+    Undone,
+)
+from runbook.step import Verdict
+
+if TYPE_CHECKING:
+    from runbook.step import Finding
+    from runbook.terminal import Terminal
+
+_MARKS: Final = {
+    Verdict.IN_ORDER: ("ok", "green"),
+    Verdict.ABSENT: ("+", "green"),
+    Verdict.DRIFT: ("~", "yellow"),
+    Verdict.LATER: ("...", "cyan"),
+    Verdict.UNKNOWN: ("?", "red"),
+    Verdict.BLOCKED: ("-", "red"),
+}
+
+
+class Narrator:
+    """Tells a run's events, as they happen."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        """Tell them on `terminal`."""
+        self._terminal = terminal
+
+    @singledispatchmethod
+    def __call__(self, event: Event) -> None:
+        """Tell one event; one that has no words of its own is passed over."""
+
+    @__call__.register
+    def _(self, event: Connected) -> None:
+        self._terminal.line(self._terminal.paint(f"{event.target}: connected and read in {event.seconds:.1f} s", "dim"))
+
+    @__call__.register
+    def _(self, event: Failed) -> None:
+        where = f"{event.step} on {event.target}" if event.step else event.target
+        self._terminal.done(where)
+        self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {event.error}")
+        if event.error.hint:
+            self._terminal.line(f"      {self._terminal.paint('to do:', 'bold')} {event.error.hint}")
+
+    @__call__.register
+    def _(self, event: Applying) -> None:
+        self._terminal.busy(f"{event.step} on {event.target}")
+
+    @__call__.register
+    def _(self, event: Applied) -> None:
+        took = self._terminal.done(f"{event.step} on {event.target}")
+        count = counted(len(event.changes))
+        self._terminal.line(f"    {self._terminal.paint('changed', 'green')} {event.target}: {count}{took}")
+
+    @__call__.register
+    def _(self, event: Checking) -> None:
+        self._terminal.busy(f"{event.step}: {event.title}")
+
+    @__call__.register
+    def _(self, event: Checked) -> None:
+        took = self._terminal.done(f"{event.step}: {event.title}")
+        self._terminal.line(f"    {self._terminal.paint('proved', 'green')} {event.title}{took}")
+        for line in event.evidence:
+            self._terminal.line(self._terminal.paint(f"      {line}", "dim"))
+
+    @__call__.register
+    def _(self, event: StepDone) -> None:
+        if event.outcome != "done":
+            self._terminal.line(f"    {self._terminal.paint(event.outcome, 'red')}: {event.step}")
+
+    @__call__.register
+    def _(self, event: Undone) -> None:
+        self._terminal.line(f"    {self._terminal.paint('undone', 'green')} {event.step} on {event.target}")
+
+    @__call__.register
+    def _(self, event: Planned) -> None:
+        self.plan(event.plan)
+
+    def plan(self, plan: Plan) -> None:
+        """What a step found."""
+        terminal = self._terminal
+        place = terminal.paint(f"[{plan.number}/{plan.of}]", "dim")
+        state = terminal.paint("in order", "green") if plan.in_order else ""
+        terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
+        for target, name in plan.blocked.items():
+            terminal.line(f"    {terminal.paint('blocked', 'red')} {target}: waits for {name}")
+        self.findings(plan)
+
+    def findings(self, plan: Plan, *, everything: bool = False) -> None:
+        """What a plan found: what is not in order, or `everything`."""
+        for target, found in plan.findings.items():
+            for each in found:
+                if everything or each.verdict is not Verdict.IN_ORDER or each.note:
+                    self._terminal.line(f"    {target}: {self._finding(each)}")
+
+    def diffs(self, plan: Plan) -> None:
+        """The changes of a plan, as diffs, on every target."""
+        for target, found in plan.changes.items():
+            for each in found:
+                if each.change is None:
+                    continue
+                self._terminal.line(f"  {self._terminal.paint(target, 'bold')}: {each.change.summary}")
+                for line in each.change.diff.splitlines():
+                    self._terminal.line(f"      {self._coloured(line)}")
+                if each.change.irreversible:
+                    self._terminal.line(f"      cannot be taken back: {each.change.irreversible}")
+
+    def _finding(self, finding: Finding) -> str:
+        mark, colour = _MARKS[finding.verdict]
+        text = finding.change.summary if finding.change else finding.key
+        note = f" ({finding.note})" if finding.note else ""
+        return f"{self._terminal.paint(mark, colour)} {text}{self._terminal.paint(note, 'dim')}"
+
+    def _coloured(self, line: str) -> str:
+        colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+        return self._terminal.paint(line, colour) if colour else line
+
+
+def counted(number: int) -> str:
+    """A number of changes in words."""
+    return f"{number} change{'' if number == 1 else 's'}"

@@ -1,0 +1,53 @@
+"""Questions to the user, asked at a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import questionary
+
+from runbook.executor import Choice
+
+if TYPE_CHECKING:
+    from runbook.events import Plan
+    from runbook.narrator import Narrator
+    from runbook.terminal import Terminal
+
+
+class Asker:
+    """Asks before each step that changes something: what it is for, what will change and where, then what to do."""
+
+    def __init__(self, terminal: Terminal, narrator: Narrator) -> None:
+        """Show on `terminal`, ask below."""
+        self._terminal = terminal
+        self._narrator = narrator
+
+    def __call__(self, plan: Plan) -> Choice:
+        """Ask what to do with a plan; Ctrl-C at the question stops."""
+        self._terminal.line(f"\n  {plan.step.purpose()}\n")
+        self._narrator.diffs(plan)
+        targets = ", ".join(plan.changes)
+        chosen = questionary.select(
+            f"{plan.step.title}: make these changes on {targets}?",
+            choices=[
+                questionary.Choice("apply", Choice.APPLY),
+                questionary.Choice("skip (steps that need this one cannot follow)", Choice.SKIP),
+                questionary.Choice("stop here (the run can be resumed)", Choice.STOP),
+            ],
+        ).ask()
+        return chosen if isinstance(chosen, Choice) else Choice.STOP
+
+
+def yes(_: Plan) -> Choice:
+    """The answer of `--yes`."""
+    return Choice.APPLY
+
+
+def confirm(question: str) -> bool:
+    """A yes or no, no by default."""
+    return bool(questionary.confirm(question, default=False).ask())
+
+
+def password(prompt: str) -> str:
+    """A secret, not shown; empty when the user declines."""
+    return str(questionary.password(prompt).ask() or "")

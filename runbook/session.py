@@ -1,0 +1,132 @@
+"""One run of a command: a network's procedure, its targets, the journal, the log, and who is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from checkpoints import Journal
+from logs import Redactor, RunLog
+from runbook import prompt
+from runbook.document import Document
+from runbook.errors import UsageError
+from runbook.executor import Executor
+from runbook.local import LocalHost
+from runbook.narrator import Narrator
+from runbook.ssh import SSHHost
+from runbook.step import CONTROLLER
+from runbook.target import Target
+from runbook.terminal import Terminal
+from steps.procedure import procedure
+from steps.section import lan_target
+from steps.sites_yaml import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
+    from runbook.events import Event
+    from runbook.executor import Confirm
+    from runbook.host import Exchange
+    from steps.network import Network
+
+IMAGES: Final = "/var/lib/ipsec-runbook/images"
+"""Where a host keeps the before-images of what was changed on it, root-only."""
+
+
+class Session:
+    """Holds what a command needs, and closes it."""
+
+    def __init__(self, file: Path, command: str, *, yes: bool, json: bool) -> None:
+        """Read `file` and describe the targets; nothing is connected yet.
+
+        Raises UsageError for a `sites.yaml` that cannot be followed, or when there is nobody to ask.
+        """
+        self.network = load(file)
+        self.interactive = sys.stdin.isatty() and not json
+        self.redact = Redactor()
+        self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
+        self.narrator = Narrator(self.terminal)
+        self.document = Document()
+        self._command = command
+        data = self.network.directory / ".runbook"
+        if not data.exists():
+            data.mkdir(mode=0o700)
+        self._log = RunLog(data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.jsonl", self.redact)
+        self.targets = self._targets(self.network, data)
+        self.executor = Executor(
+            procedure(self.network),
+            self.targets,
+            Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line),
+            self._notify,
+            self._confirm(yes=yes),
+        )
+
+    def __enter__(self) -> Session:  # noqa: PYI034 - not meant to be derived from
+        """Begin to show progress."""
+        self.terminal.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every connection, and the log."""
+        for target in self.targets.values():
+            target.host.close()
+        self.terminal.__exit__()
+        self._log.close()
+
+    def finish_step_on_interrupt(self, resume: str) -> None:
+        """Have the first Ctrl-C finish the step in hand, the second stop at once; `resume` is the command to go on."""
+
+        def interrupted(_signal: int, _frame: FrameType | None) -> None:
+            if self.executor.stop_requested:
+                self.terminal.line(f"stopped at once; what was under way is verified again by: {resume}")
+                os._exit(130)
+            self.executor.stop_requested = True
+            self.terminal.line("interrupted: the step in hand is finished first; Ctrl-C again stops at once")
+
+        signal.signal(signal.SIGINT, interrupted)
+
+    def _confirm(self, *, yes: bool) -> Confirm:
+        return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator)
+
+    def _notify(self, event: Event) -> None:
+        self._log.write(type(event).__name__.lower(), detail=repr(event))
+        self.document(event)
+        self.narrator(event)
+
+    def _observe(self, exchange: Exchange) -> None:
+        self._log.write("script", **vars(exchange))
+
+    def _targets(self, network: Network, data: Path) -> dict[str, Target]:
+        local = LocalHost(CONTROLLER, observe=self._observe)
+        targets = {CONTROLLER: Target(local, str(data / "images"), self.terminal.progress)}
+        for site in network.sites.values():
+            targets[site.name] = self._remote(site.name, site.ssh)
+            if site.lan_host:
+                targets[lan_target(site)] = self._remote(lan_target(site), site.lan_host)
+        return targets
+
+    def _remote(self, name: str, target: str) -> Target:
+        host = SSHHost(
+            name,
+            target,
+            ssh_config=self.network.ssh_config,
+            ask=prompt.confirm if self.interactive else None,
+            password=self._password if self.interactive else None,
+            observe=self._observe,
+        )
+        return Target(host, IMAGES, self.terminal.progress)
+
+    def _password(self, question: str) -> str:
+        secret = prompt.password(question)
+        self.redact.learn(secret)
+        return secret
+
+
+def refuse_without_answer(*, yes: bool, json: bool) -> None:
+    """Refuse to begin what must be confirmed when there is nobody to confirm it; raises UsageError."""
+    if not yes and (json or not sys.stdin.isatty()):
+        raise UsageError("there is no terminal to confirm the changes at", hint="give --yes, or run it at a terminal")

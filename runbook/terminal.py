@@ -1,0 +1,105 @@
+"""What a person sees of a run: plain lines when piped, colour and a line of live progress at a terminal."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Self, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE: Final = 2.0
+"""Seconds after which whatever takes longer is shown with its elapsed time."""
+
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+class Terminal:
+    """Writes lines, redacted; keeps a line of progress below them at a terminal."""
+
+    def __init__(self, out: TextIO, redact: Callable[[str], str]) -> None:
+        """Write to `out`; NO_COLOR (no-color.org) and pipes get plain text."""
+        self._out = out
+        self._redact = redact
+        self._live = out.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = self._live and not os.environ.get("NO_COLOR")
+        self._busy: dict[str, tuple[float, str]] = {}
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._drawn = False
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to show progress."""
+        self._ticker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show progress no more."""
+        self._stop.set()
+        self._ticker.join()
+        with self._lock:
+            self._erase()
+
+    def paint(self, text: str, *styles: str) -> str:
+        """The text in colour, where there is colour."""
+        if not self._colour or not styles:
+            return text
+        return f"\033[{';'.join(_CODES[each] for each in styles)}m{text}\033[0m"
+
+    def line(self, text: str = "") -> None:
+        """Write a line."""
+        with self._lock:
+            self._erase()
+            self._out.write(self._redact(text) + "\n")
+            self._out.flush()
+
+    def busy(self, what: str, line: str = "") -> None:
+        """Say that something is under way, and the last that was heard of it."""
+        with self._lock:
+            began, _ = self._busy.get(what, (time.monotonic(), ""))
+            self._busy[what] = (began, line)
+
+    def done(self, what: str) -> str:
+        """Say that it is over; returns its duration in words where it took long."""
+        with self._lock:
+            began, _ = self._busy.pop(what, (time.monotonic(), ""))
+        seconds = time.monotonic() - began
+        return f" ({seconds:.0f} s)" if seconds > PATIENCE else ""
+
+    def progress(self, target: str, line: str) -> None:
+        """A line that a script on a target said while at work."""
+        with self._lock:
+            for what, (began, _) in self._busy.items():
+                if what.endswith(target):
+                    self._busy[what] = (began, line)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(0.5 if self._live else 5.0):
+            with self._lock:
+                waited = [(w, time.monotonic() - since, last) for w, (since, last) in self._busy.items()]
+                long = [f"{what} {seconds:.0f} s  {last}" for what, seconds, last in waited if seconds > PATIENCE]
+                if self._live:
+                    self._erase()
+                    if long:
+                        width = _width(self._out)
+                        self._out.write(self._redact(f"  {'  |  '.join(long)}")[: width - 1])
+                        self._drawn = True
+                        self._out.flush()
+                else:
+                    for text in long:
+                        self.line(f"      ... {text.rstrip()}")
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._out.write("\r\033[K")
+            self._drawn = False
+
+
+def _width(out: TextIO) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns
+    except (OSError, ValueError):
+        return 80
