@@ -167,6 +167,12 @@ def negotiated_problems(end: End, sa: Sa) -> list[str]:
     return problems
 
 
+def narrowed(end: End, sa: Sa) -> bool:
+    """Whether the other end took less than was asked for: a planned selector is missing (RFC 7296, section 2.9)."""
+    planned = frozenset(map(str, end.local_ts)), frozenset(map(str, end.remote_ts))
+    return any(planned[0] - child.local_selectors or planned[1] - child.remote_selectors for child in sa.installed)
+
+
 def _child_problems(end: End, child: ChildSa) -> list[str]:
     ipsec = end.network.ipsec
     problems = _suite_problems("the tunnel", child.suite, ipsec.esp_proposals, child=True)

@@ -1,0 +1,67 @@
+"""The form of one row of the diagnosis table: a cause of failure, and the lines by which it gives itself away."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Stage(Enum):
+    """How far a tunnel gets before it fails."""
+
+    CONFIG = "configuration"
+    NO_ANSWER = "no answer"
+    IKE_SA = "IKE SA"
+    CHILD_SA = "CHILD SA"
+    TRAFFIC = "traffic"
+    OK = "ok"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cause, and how it shows.
+
+    Attributes:
+        number: The row's number in the list.
+        cause_id: Its canonical name: strongSwan's vici alert type, where there is one.
+        stage: Where the tunnel fails.
+        lines: Patterns, any of which decides.
+        cause: One sentence. `{here}` is the end that logged the line, `{there}` the other; the groups of the patterns.
+        fix: What to do, with the command. `{conn}` is the connection at `here`.
+        blame: Where it is to be done.
+        at: Which end can log it.
+        also: Further patterns at the same end, quoted where they are found, their groups known to the sentence too.
+        reply: What the other end says in consequence. The row holds only with it, unless that end has no log.
+        without: What this end must not say, for the line to mean this.
+        silent: What the other end must not say, likewise.
+        times: How often the line must be there.
+        while_up: Whether it is a fault of a tunnel that stands, too.
+    """
+
+    number: int
+    cause_id: str
+    stage: Stage
+    lines: tuple[str, ...]
+    cause: str
+    fix: str
+    blame: Literal["here", "there", "both"] = "here"
+    at: Literal["initiator", "responder", "either"] = "either"
+    also: tuple[str, ...] = ()
+    reply: str = ""
+    without: str = ""
+    silent: str = ""
+    times: int = 1
+    while_up: bool = False
+
+    def find(self, lines: Sequence[str]) -> Iterator[tuple[int, re.Match[str]]]:
+        """Find the places where the row's own patterns match, among the bare lines of one end, in order."""
+        for place, line in enumerate(lines):
+            for pattern in self.lines:
+                if match := re.search(pattern, line):
+                    yield place, match
+                    break
