@@ -81,9 +81,9 @@ def _prefix(value: Value) -> IPv6Network:
         raise value.wrong(f"`{text}` is in fc00::/8, which is reserved; write one that begins with fd (RFC 4193, 3.1)")
     if base not in _ULA:
         raise value.wrong(f"`{text}` is no unique local prefix; write one that begins with fd, as {_random_prefix()}")
-    if length != "48":
-        raise value.wrong(f"`{text}` must be a /48, from which each site gets a /64; write {address}/48 if it is yours")
     prefix = IPv6Network((base, 48), strict=False)
+    if length != "48":
+        raise value.wrong(f"`{text}` must be a /48, from which each site gets a /64; write {prefix} if that is yours")
     if base != prefix.network_address:
         raise value.wrong(f"`{text}` has bits set behind the first 48; write {prefix}")
     if len(set(base.packed[1:6])) == 1:

@@ -5,11 +5,12 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from steps.network import ANY_ADDRESS, Certificates, End, Ipsec, Link, Network, Site
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine breaks no law
 LABELS = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 PREFIXES = (
     st.binary(min_size=5, max_size=5)
@@ -43,6 +44,7 @@ def all_ends(network: Network) -> list[End]:
     return [end for site in network.sites.values() for end in network.ends(site)]
 
 
+@UNHURRIED
 @given(networks())
 def test_what_one_end_calls_remote_the_other_calls_local(network: Network) -> None:
     for link in network.links:
@@ -52,6 +54,7 @@ def test_what_one_end_calls_remote_the_other_calls_local(network: Network) -> No
         assert not set(one.local_ts) & set(one.remote_ts)
 
 
+@UNHURRIED
 @given(networks())
 def test_the_ends_at_the_sites_are_the_ends_of_the_links(network: Network) -> None:
     at_sites = all_ends(network)
@@ -59,6 +62,7 @@ def test_the_ends_at_the_sites_are_the_ends_of_the_links(network: Network) -> No
     assert set(at_sites) == {end for link in network.links for end in network.link_ends(link)}
 
 
+@UNHURRIED
 @given(networks())
 def test_nothing_overlaps_and_all_lies_in_the_prefix(network: Network) -> None:
     own = [network.subnet(site) for site in network.sites.values()]
@@ -68,6 +72,7 @@ def test_nothing_overlaps_and_all_lies_in_the_prefix(network: Network) -> None:
     assert len({network.link_address(site) for site in network.sites.values()}) == len(own)
 
 
+@UNHURRIED
 @given(networks())
 def test_each_site_can_be_reached_at_its_addresses_through_each_of_its_links(network: Network) -> None:
     for end in all_ends(network):
@@ -77,6 +82,7 @@ def test_each_site_can_be_reached_at_its_addresses_through_each_of_its_links(net
         assert network.link_address(end.there) != network.link_network[0]
 
 
+@UNHURRIED
 @given(networks())
 def test_one_end_initiates_and_connections_at_a_site_have_names_of_their_own(network: Network) -> None:
     for link in network.links:
@@ -86,6 +92,7 @@ def test_one_end_initiates_and_connections_at_a_site_have_names_of_their_own(net
         assert len(set(connections)) == len(connections) > 0
 
 
+@UNHURRIED
 @given(networks())
 def test_a_peer_is_spoken_to_where_it_is_or_by_its_name(network: Network) -> None:
     for end in all_ends(network):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_network import networks
+from test_network import UNHURRIED, networks
 
 from runbook.errors import UsageError
 from steps.network import Ipsec, Network
@@ -156,7 +156,7 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("fdd7:5938:e2e6::/48", "fc12:5938:e2e6::/48", 2, "ula_prefix", "fc00::/8, which is reserved"),
     ("fdd7:5938:e2e6::/48", "10.0.0.0/8", 2, "ula_prefix", "no IPv6 prefix"),
     ("fdd7:5938:e2e6::/48", "fdd7:5938:e2e6:/48", 2, "ula_prefix", "no IPv6 prefix"),
-    ("fdd7:5938:e2e6::/48", "fdd7:5938:e2e6::/64", 2, "ula_prefix", "must be a /48"),
+    ("fdd7:5938:e2e6::/48", "fdd7:5938:e2e6:1::/64", 2, "ula_prefix", "must be a /48"),
     ("fdd7:5938:e2e6::/48", "'fdd7:5938:e2e6::'", 2, "ula_prefix", "write fdd7:5938:e2e6::/48"),
     ("fdd7:5938:e2e6::/48", "fdd7:5938:e2e6:1::/48", 2, "ula_prefix", "write fdd7:5938:e2e6::/48"),
     ("fdd7:5938:e2e6::/48", "fdd7:5938:e2e6::%eth0/48", 2, "ula_prefix", "no IPv6 prefix"),
@@ -308,6 +308,11 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(name: str, says: str,
     assert str(raised.value).startswith(f"{tmp_path / name}: ")
 
 
+def test_a_single_site_is_refused(directory: Path) -> None:
+    text = FULL[: FULL.index("  vps4:\n")] + FULL[FULL.index("links:\n") :]
+    assert refusal(text, directory).startswith("19: sites: there must be at least two sites")
+
+
 def test_links_whose_names_would_be_one_are_refused(directory: Path) -> None:
     text = "{ssh: %s, fqdn: %s.example.org, address: 192.0.2.%s, subnet: %s, interface: eth0}"
     sites = "".join(f"  {name}: {text % (name, name, n, n)}\n" for n, name in enumerate(["a-b", "c", "a", "b-c"], 1))
@@ -329,6 +334,7 @@ WRITTEN_IDS = st.tuples(
 )
 
 
+@UNHURRIED
 @given(WRITTEN_IDS)
 def test_a_subnet_id_is_the_hexadecimal_number_that_was_typed(directory: Path, written: tuple[int, str]) -> None:
     subnet_id, form = written
@@ -363,11 +369,13 @@ def as_yaml(network: Network) -> str:
     return "\n".join(lines)
 
 
+@UNHURRIED
 @given(networks())
 def test_a_network_written_down_and_read_is_the_same(directory: Path, network: Network) -> None:
     assert load_text(as_yaml(network), directory) == replace(network, directory=directory)
 
 
+@UNHURRIED
 @given(st.integers(0, len(FULL)), st.integers(0, 20), st.text(max_size=8) | st.sampled_from(["\\", '"', "\t", ": "]))
 def test_whatever_is_done_to_a_file_ends_in_a_network_or_in_one_sentence(
     directory: Path, start: int, length: int, insert: str
