@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal, State
 from runbook.errors import PlanChangedError, RunbookError, StepError, UnreachableError
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 PLANS = 3
 """How often a step is planned anew when its host changes under it."""
 
-T = TypeVar("T")
+OUTCOMES = ("failed", "blocked", "skipped")
+"""How a step can stay unfinished on a target, the worst first."""
 
 
 class Choice(Enum):
@@ -187,8 +188,8 @@ class Executor:
             if self._make(plan):
                 break
         self._check(plan)
-        failed = [target for target in step.targets() if step.name in self._unfinished.get(target, {})]
-        self._notify(StepDone(step.name, "failed" if failed else "done"))
+        outcomes = {self._unfinished.get(target, {}).get(step.name, "done") for target in step.targets()}
+        self._notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
         return plan
 
     def _refuse_unknown(self, plan: Plan) -> None:

@@ -80,7 +80,7 @@ class Narrator:
 
     @__call__.register
     def _(self, event: StepDone) -> None:
-        if event.outcome != "done":
+        if event.outcome == "skipped":
             self._terminal.line(f"    {self._terminal.paint(event.outcome, 'red')}: {event.step}")
 
     @__call__.register

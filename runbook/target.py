@@ -75,10 +75,10 @@ class Target:
             self._prove_login(image)
             self._work(image, findings, {"disarm": images.disarm(image), **applies}, last=True)
         elif obtains:
-            self._work(image, findings, begin)
+            self._work(image, findings, {**begin, **applies})
             for obtain in obtains:
                 obtain(hosts)
-            self._work(image, findings, applies, last=True)
+            self._work(image, findings, {}, last=True)
         else:
             self._work(image, findings, {**begin, **applies}, last=True)
 

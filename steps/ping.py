@@ -110,22 +110,32 @@ class Tunnel(Part):
             raise explained(self.end, hosts, began, said)
 
 
-def explained(end: End, hosts: Mapping[str, Target], since: float, said: str = "") -> StepError:
-    """Why a tunnel does not work, by both ends' logs since `since` (seconds since the epoch)."""
-    logs = {}
-    for site in (end.here, end.there):
-        journal = f"journalctl -q -u strongswan.service -o cat --since @{since:.0f}; swanctl --list-sas 2>&1 || true"
-        try:
-            logs[site.name] = hosts[site.name].run(journal, purpose="read strongSwan's log").stdout
-        except RunbookError as error:
-            logs[site.name] = str(error)
-    found = diagnose(
-        Evidence.of(f"{logs[end.here.name]}\n{said}"),
-        Evidence.of(logs[end.there.name]),
-    )
+def explained(
+    end: End, hosts: Mapping[str, Target], since: float, said: str = "", *, traffic_lost: bool = False
+) -> StepError:
+    """Why a tunnel does not work, by both ends' logs since `since` (seconds since the epoch).
+
+    `end` is the one that initiates; `said` is what swanctl printed there. Quotes the telling lines of both ends.
+    """
+    there = next(each for each in end.network.link_ends(end.link) if each.here == end.there)
+    found = diagnose(_evidence(end, hosts, since, said), _evidence(there, hosts, since), traffic_lost=traffic_lost)
     names = {"initiator": end.here.name, "responder": end.there.name}
-    quotes = "\n".join(f"    {names[each.end]}: {each.line}" for each in found.quotes)
-    return StepError(f"the tunnel {end.connection} is down at stage {found.stage.value}: {found.cause}\n{quotes}", hint=found.fix)
+    quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
+    return StepError(f"{end.connection} fails at stage {found.stage.value}: {found.cause}{quotes}", hint=found.fix)
+
+
+def _evidence(end: End, hosts: Mapping[str, Target], since: float, said: str = "") -> Evidence:
+    """What one end has to say; an end that cannot be asked any more says just that."""
+    script = (
+        f"journalctl -q -u strongswan.service -o cat --since @{since:.0f} || true\n"
+        "echo --; swanctl --list-sas --pretty 2>/dev/null || true"
+    )
+    try:
+        journal, _, listing = hosts[end.here.name].run(script, purpose="read strongSwan's log").stdout.partition("--\n")
+        sas = security_associations(parse(listing), end.connection)
+    except RunbookError as error:
+        return Evidence(log=[str(error)], swanctl=said.splitlines(), end=end)
+    return Evidence(log=journal.splitlines(), swanctl=said.splitlines(), end=end, sas=sas)
 
 
 def proof(ends: tuple[End, End]) -> Proof:
@@ -167,7 +177,8 @@ def _pings(end: End, hosts: Mapping[str, Target], initiator: End, began: float) 
         lines = [line for line in output.splitlines() if line]
         lost = [line for line in lines if " 0% packet loss" not in line]
         if lost:
-            raise _no_answer(name, lost, explained(initiator, hosts, began))
+            why = explained(initiator, hosts, began, traffic_lost=True)
+            raise StepError(f"ping from {name} was lost: {lost[0]}\n      {why}", hint=why.hint)
         evidence += [f"{name}: {line}" for line in lines]
     return evidence
 
@@ -186,10 +197,6 @@ def _script(sources: Sequence[IPv6Address], destinations: Sequence[IPv6Address])
             lines += [
                 f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
                 f"result=$({ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted' || echo 'no answer')",
-                f"echo \"{words}-> {destination}: ${{result%%, time*}}\"",
+                f'echo "{words}-> {destination}: ${{result%%, time*}}"',
             ]
     return "\n".join(lines)
-
-
-def _no_answer(name: str, lost: Sequence[str], why: StepError) -> StepError:
-    return StepError(f"ping from {name} was lost: {lost[0]}\n{why}", hint=why.hint)
