@@ -28,6 +28,7 @@ NEEDED_TOOLS = {
     "apt-ftparchive": "apt-utils",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "sysctl": "procps",
     "openssl": "openssl",
     "ssh-keygen": "openssh-client",
     "pebble": "pebble",

@@ -223,7 +223,15 @@ def _bootstrap(release: str, making: Path) -> None:
         "-",
     ]
     os.chmod(making, 0o755)  # noqa: PTH101, S103 - apt's own user reads the packages in it
-    run(argv, stdin=sources(release), env={"LAB_PACKAGES": str(making / "packages"), "LC_ALL": "C.UTF-8"})
+    environment = {"LAB_PACKAGES": str(making / "packages"), "LC_ALL": "C.UTF-8"}
+    made = run(argv, stdin=sources(release), env=environment, check=False)
+    if made.returncode != 0:
+        log = CACHE / f"{release}.log"
+        log.write_text(made.stdout + made.stderr)
+        errors = [line for line in made.stderr.splitlines() if line.startswith("E: ")]
+        raise LabError(
+            f"The image of Debian {release} could not be made ({(errors or ['?'])[0]}); all of it is in {log}."
+        )
     run([making / "last", making / "root"])
     for name in hooks:
         (making / name).unlink()

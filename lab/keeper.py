@@ -41,9 +41,13 @@ def keep(layout: Layout, host: str) -> int:
         machine.remove_runtime_traces(description.name)
         if status == 0:
             return 0
-        short_lives = short_lives + 1 if time.monotonic() - started < TOO_SOON else 0
+        if time.monotonic() - started > TOO_SOON:
+            short_lives = 0
+            continue
+        short_lives += 1
         if short_lives >= TOO_OFTEN:
             return 1
+        time.sleep(TOO_SOON / 2)  # for what is left of the last one to go
 
 
 def _boot_once(layout: Layout, host: str, description: machine.Machine) -> int:

@@ -120,6 +120,8 @@ class Lab:
     def admin(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - subprocess.run's own
         """Run a command where the controller stands; options are those of `subprocess.run`, with text captured."""
         settings: dict[str, Any] = {"capture_output": True, "text": True, "check": False, **options}
+        if "input" not in options:
+            settings.setdefault("stdin", subprocess.DEVNULL)
         if {"stdout", "stderr"} & options.keys():
             del settings["capture_output"]
         done: subprocess.CompletedProcess[str] = subprocess.run(self.admin_argv(argv), **settings)  # noqa: PLW1510
@@ -141,10 +143,12 @@ class Lab:
     def wait_for_ssh(self, host: str, patience: float = BOOT_PATIENCE) -> None:
         """Wait until the host is up and its sshd answers."""
         place = require_host(host)
+        console = self.layout.host_directory(host) / "console.log"
         deadline = time.monotonic() + patience
         while not (machine.leader(self.layout, host) and self._answers(place.name)):
+            if processes.recorded(self.layout.process_directory, f"keeper-{host}") is None:
+                raise LabError(f"{host} is off and stays off; its console is {console}.")
             if time.monotonic() > deadline:
-                console = self.layout.host_directory(host) / "console.log"
                 raise LabError(f"{host} does not answer on SSH after {patience:.0f} s; its console is {console}.")
             time.sleep(0.05)
 
