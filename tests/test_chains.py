@@ -148,6 +148,19 @@ def test_cas_that_sign_each_other_do_not_loop() -> None:
     assert verify([leaf, a_by_b.cert, b_by_a.cert], [b.cert]).intermediates == (a_by_b.cert,)
 
 
+def test_a_tangle_of_cross_signing_comes_to_an_end() -> None:
+    issuer = issue("CA 0", None)
+    tangle = [issuer.cert]
+    for number in range(1, 30):  # two certificates for the same name and key at each turn: 2^29 ways up
+        one = issue(f"CA {number}", issuer)
+        two = issue(f"CA {number}", issuer, key=one.key)
+        tangle += [one.cert, two.cert]
+        issuer = one
+    leaf = issue(HOME, issuer, ca=False, names=[HOME], key=pki.load_key(KEY)).cert
+    with pytest.raises(pki.CertificateError, match="ends in 'CA 0', which is none of the trust anchors"):
+        verify([leaf, *tangle], [GOOD.root])
+
+
 def test_the_first_chain_that_ends_in_an_anchor_is_selected() -> None:
     cross = Cross()
     candidates = [cross.sent, [cross.leaf, *cross.below]]
