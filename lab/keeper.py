@@ -32,6 +32,7 @@ def keep(layout: Layout, host: str) -> int:
     signal.signal(signal.SIGTERM, _stop)
     place = require_host(host)
     description = machine.Machine.load(layout.host_directory(host) / "machine.json")
+    processes.record(layout.process_directory, f"keeper-{host}", os.getpid())  # its starter may not live to do so
     short_lives = 0
     while True:
         net.build_place(layout, place)

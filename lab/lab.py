@@ -250,7 +250,7 @@ class Lab:
         if self._is_of_this_boot():
             running = processes.all_recorded(layout.process_directory)
             keepers = [pid for name, pid in running.items() if name.startswith("keeper-")]
-            processes.end(keepers)  # first, lest they start anew what ends next
+            processes.end(keepers, gently=True)  # first, lest they start anew what ends next
             processes.end(processes.all_recorded(layout.process_directory).values())
         for place in (*HOSTS, CA.name):
             processes.end(processes.in_namespace(NAMESPACES / layout.namespace(place)))

@@ -18,6 +18,7 @@ from lab.errors import LabError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+GENTLE_PATIENCE = 5.0
 STATUS_FIELD_STATE, STATUS_FIELD_START = 0, 19
 
 
@@ -90,13 +91,21 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in words]
 
 
-def end(pids: Iterable[int], patience: float = 30.0) -> None:
-    """End these processes at once and wait until they are gone."""
-    left = {pid: start_time(pid) for pid in pids}
-    left = {pid: started for pid, started in left.items() if started is not None}
+def end(pids: Iterable[int], *, gently: bool = False, patience: float = 30.0) -> None:
+    """End these processes and wait until they are gone: at once, or after a moment to leave things in order."""
+    left = {pid: started for pid in pids if (started := start_time(pid)) is not None}
+    if gently:
+        left = _signal_and_wait(left, signal.SIGTERM, GENTLE_PATIENCE)
+    left = _signal_and_wait(left, signal.SIGKILL, patience)
+    if left:
+        raise LabError(f"Processes {', '.join(map(str, sorted(left)))} of the lab do not end, not even by force.")
+
+
+def _signal_and_wait(left: dict[int, str], how: signal.Signals, patience: float) -> dict[int, str]:
+    """Signal processes and wait; returns those that are still there."""
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, how)
     deadline = time.monotonic() + patience
     while left and time.monotonic() < deadline:
         for pid in left:
@@ -105,5 +114,4 @@ def end(pids: Iterable[int], patience: float = 30.0) -> None:
         left = {pid: started for pid, started in left.items() if start_time(pid) == started}
         if left:
             time.sleep(0.01)
-    if left:
-        raise LabError(f"Processes {', '.join(map(str, sorted(left)))} of the lab do not end, not even by force.")
+    return left
