@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from runbook.events import Plan
     from runbook.executor import Executor
-    from runbook.session import Session
     from runbook.step import Step
 
 app = typer.Typer(
@@ -73,8 +71,9 @@ def audit(file: File = SITES, json: Json = False) -> None:
         session.executor.connect()
         plans = session.executor.audit()
         code = _audit_code(session.executor, plans)
+        report = session.report(plans, code)
         if json:
-            _print_document(session, "audit", plans, code)
+            typer.echo(report)
         else:
             for plan in plans:
                 session.narrator.plan(plan)
@@ -99,8 +98,9 @@ def apply(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
             stopped.hint = stopped.hint or f"go on with: {again}"
             raise
         code = _failure_code(session.executor)
+        report = session.report(plans, code)
         if json:
-            _print_document(session, "apply", plans, code)
+            typer.echo(report)
         elif code:
             session.terminal.line(f"not finished; when it is mended, go on with: {again}")
         else:
@@ -141,6 +141,64 @@ def explain(step: Annotated[str, typer.Argument(help="A step's name, as `runbook
     typer.echo(f"{section.title}\n{'=' * len(section.title)}\n\n{section.explain()}")
 
 
+lab_app = typer.Typer(help="Throwaway hosts on this machine, to rehearse on.", no_args_is_help=True)
+app.add_typer(lab_app, name="lab")
+
+Name = Annotated[str, typer.Option("--name", help="Which lab; several can exist at a time.")]
+Release = Annotated[
+    list[str] | None, typer.Option("--release", help="A host's Debian, such as home=bookworm; may be given again.")
+]
+
+
+@app.command()
+def rehearse(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    name: Name = "rehearsal",
+    release: Release = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask before each step, as apply does.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every step; so it is unless --ask.")] = False,
+    json: Json = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the hosts up afterwards.")] = False,
+) -> None:
+    """Run the whole procedure on throwaway hosts on this machine, and watch the wire between them. Needs root."""
+    from runbook.rehearsal import run_rehearsal
+
+    if ask and (yes or json):
+        raise UsageError(f"--ask cannot be combined with {'--yes' if yes else '--json'}", hint="give one of the two")
+    raise typer.Exit(run_rehearsal(name, _releases(release), ask=ask, json=json, keep=keep))
+
+
+@lab_app.command("up")
+def lab_up(name: Name = "rehearsal", release: Release = None) -> None:
+    """Boot the hosts, fresh where there were none."""
+    from runbook.rehearsal import lab_up
+
+    lab_up(name, _releases(release))
+
+
+@lab_app.command("down")
+def lab_down(name: Name = "rehearsal") -> None:
+    """Remove every trace of a lab; the images that it is made from stay."""
+    from runbook.rehearsal import lab_down
+
+    lab_down(name)
+
+
+@lab_app.command("status")
+def lab_status(name: Name = "rehearsal") -> None:
+    """Say which hosts are up and how to log in."""
+    from runbook.rehearsal import lab_status
+
+    lab_status(name)
+
+
+def _releases(given: list[str] | None) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given or []]
+    wrong = [each for each, pair in zip(given or [], pairs, strict=True) if not (pair[0] and pair[2])]
+    if wrong:
+        raise UsageError(f"--release {wrong[0]} is not HOST=RELEASE", hint="such as --release home=bookworm")
+    return {host: release for host, _, release in pairs}
+
+
 def _step(name: str) -> type[Step]:
     from steps.procedure import PROCEDURE
 
@@ -168,8 +226,3 @@ def _audit_words(plans: Sequence[Plan], code: int) -> str:
         return "everything is in order"
     open_parts = sum(each.verdict != "in order" for plan in plans for found in plan.findings.values() for each in found)
     return f"{open_parts} parts are not in order; to bring them in order: runbook apply"
-
-
-def _print_document(session: Session, command: str, plans: Sequence[Plan], code: int) -> None:
-    document = session.document.build(command, plans, code)
-    typer.echo(session.redact(jsonlib.dumps(document, indent=2)))

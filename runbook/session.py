@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import os
 import signal
 import sys
@@ -25,10 +26,11 @@ from steps.section import lan_target
 from steps.sites_yaml import load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import FrameType
 
-    from runbook.events import Event
+    from runbook.events import Event, Plan
     from runbook.executor import Confirm
     from runbook.host import Exchange
     from steps.network import Network
@@ -55,7 +57,8 @@ class Session:
         data = self.network.directory / ".runbook"
         if not data.exists():
             data.mkdir(mode=0o700)
-        self._log = RunLog(data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.jsonl", self.redact)
+        self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
+        self._log = RunLog(self._report.with_suffix(".jsonl"), self.redact)
         self.targets = self._targets(self.network, data)
         self.executor = Executor(
             procedure(self.network),
@@ -76,6 +79,13 @@ class Session:
             target.host.close()
         self.terminal.__exit__()
         self._log.close()
+
+    def report(self, plans: Sequence[Plan], exit_code: int) -> str:
+        """The run's JSON document; it is kept beside the log."""
+        text = self.redact(jsonlib.dumps(self.document.build(self._command, plans, exit_code), indent=2))
+        self._report.touch(mode=0o600)
+        self._report.write_text(text + "\n")
+        return text
 
     def finish_step_on_interrupt(self, resume: str) -> None:
         """Have the first Ctrl-C finish the step in hand, the second stop at once; `resume` is the command to go on."""

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import RunbookError
-from runbook.resources.file import Directory
 from runbook.script import embed, quote
 from runbook.step import CONTROLLER, Change, Finding, Later, Part
 from steps import pki
@@ -15,7 +14,7 @@ from steps.acme_order import new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 from steps.nginx import CHALLENGES, WEBROOT
 from steps.section import ControllerSection
-from steps.vault import owner, read_if_there, set_aside
+from steps.vault import put, read_if_there, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,13 +52,10 @@ class CertificateCreation(ControllerSection):
         sites = self.network.sites.values()
         ready = {site.name: self.vault.key(site).is_file() and self.vault.csr(site).is_file() for site in sites}
         return [
-            Directory(str(self.vault.directory / "certificates"), "700", owner()),
-            *(
-                SiteCertificate(self.network, site, self.vault)
-                if ready[site.name]
-                else Later("certificate", site.fqdn, "csr")
-                for site in sites
-            ),
+            SiteCertificate(self.network, site, self.vault)
+            if ready[site.name]
+            else Later("certificate", site.fqdn, "csr")
+            for site in sites
         ]
 
 
@@ -91,16 +87,29 @@ class SiteCertificate(Part):
         if bundle is None:
             return self.absent(self._order("no certificate yet"))
         try:
-            certificates = pki.split_chain(bundle)
-            self._verify([certificates])
+            chain = self.verified(bundle)
         except RunbookError as error:
+            if self._leaf_is_good(bundle):
+                return self.unknown(f"{error}; {self.path} is kept: look at trust_anchors in sites.yaml")
             return self.drift(self._order(str(error)))
-        return self.in_order(f"{pki.days_left(certificates[0], datetime.now(UTC))} days left")
+        return self.in_order(f"{pki.days_left(chain.leaf, datetime.now(UTC))} days left")
 
-    def _verify(self, offered: Sequence[Sequence[x509.Certificate]]) -> pki.Chain:
+    def verified(self, bundle: bytes) -> pki.Chain:
+        """The certificate in `bundle` with its way to a trust anchor; raises RunbookError where there is none."""
         key = pki.load_key(self.vault.key(self.site).read_bytes())
         anchors = trust_anchors(self.network)
-        return pki.select_chain(offered, anchors, self.site.fqdn, pki.public_fingerprint(key), datetime.now(UTC))
+        certificates = pki.split_chain(bundle)
+        return pki.verify_chain(certificates, anchors, self.site.fqdn, pki.public_fingerprint(key), datetime.now(UTC))
+
+    def _leaf_is_good(self, bundle: bytes) -> bool:
+        """Whether the fault lies with the chain or our anchors, so that another order would end the same way."""
+        try:
+            leaf = pki.split_chain(bundle)[0]
+            pki.check_leaf(leaf, self.site.fqdn, datetime.now(UTC))
+            key = pki.load_key(self.vault.key(self.site).read_bytes())
+        except RunbookError:
+            return False
+        return pki.public_fingerprint(leaf) == pki.public_fingerprint(key)
 
     def _order(self, why: str) -> Change:
         url = self.network.certificates.directory_url
@@ -121,17 +130,14 @@ class SiteCertificate(Part):
         )
         serving = hosts[authority.challenge_site or self.site.name]
         offered = order(account, self.vault.csr(self.site).read_bytes(), Webroot(serving))
-        chain = self._verify(offered)
-        bundle = b"".join(pki.to_pem(each) for each in (chain.leaf, *chain.intermediates))
-        put = f"{{ {embed(bundle)}}} | rb_put {quote(str(self.path))} 644 {owner()}"
-        controller.run(put, purpose="keep a certificate")
+        # kept before it is judged, with every chain offered: whatever comes of it, the order is spent
+        everything = dict.fromkeys(pki.to_pem(each) for chain in offered for each in chain)
+        controller.run(put(self.path, b"".join(everything), "644"), purpose="keep a certificate")
 
     def _account_key(self, controller: Target) -> bytes:
         path = self.vault.account_key
         if not path.is_file():
-            make = f"(umask 077; mkdir -p -- {quote(str(path.parent))})\n"
-            put = f"{{ {embed(new_account_key())}}} | rb_put {quote(str(path))} 600 {owner()}"
-            controller.run(make + put, purpose="write the account key")
+            controller.run(put(path, new_account_key(), "600"), purpose="write the account key")
         return path.read_bytes()
 
 
@@ -156,6 +162,15 @@ class Webroot:
 
     def _path(self, token: str) -> str:
         return quote(f"{WEBROOT}{CHALLENGES}{token}")
+
+
+def verified_chain(network: Network, site: Site, vault: Vault) -> pki.Chain | None:
+    """The site's certificate with its chain, if it is there and good now; why not is the certificate step's to say."""
+    bundle = read_if_there(vault.certificate(site))
+    try:
+        return SiteCertificate(network, site, vault).verified(bundle) if bundle else None
+    except (RunbookError, OSError):
+        return None
 
 
 def trust_anchors(network: Network) -> list[x509.Certificate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -11,10 +11,9 @@ from runbook.resources.file import File
 from runbook.script import quote
 from runbook.step import Change, Finding, Later, Part
 from steps import pki, swanctl
-from steps.certificate import trust_anchors
+from steps.certificate import trust_anchors, verified_chain
 from steps.credentials import ca_files, ca_name, leaf_path
 from steps.section import Section
-from steps.vault import read_if_there
 from steps.vici import parse
 
 if TYPE_CHECKING:
@@ -49,19 +48,19 @@ class Connection(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """For each link of the site: its file, and what charon has loaded of it."""
         site = self.site(target)
-        bundle = read_if_there(self.vault.certificate(site))
+        chain = verified_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
         parts: list[Part] = []
         for end in self.network.ends(site):
             path = f"/etc/swanctl/conf.d/{end.connection}.conf"
-            if bundle is None or not authorities:
+            if chain is None or not authorities:
                 parts += [Later("file", path, "certificate"), Later("loaded connection", end.connection, "certificate")]
                 continue
             anchors = trust_anchors(self.network)
             certificate = leaf_path(site).rsplit("/", 1)[1]
             text = swanctl.render(end, certificate=certificate, anchors=[ca_name(each) for each in anchors])
             conf = File(path, text.encode(), "640")
-            credentials = Wanted(pki.split_chain(bundle)[0], tuple(pki.split_chain(b"".join(authorities.values()))))
+            credentials = Wanted(chain.leaf, tuple(pki.split_chain(b"".join(authorities.values()))))
             parts += [conf, LoadedConnection(end, path, credentials, tuple(anchors), follows=(conf.key,))]
         return parts
 
@@ -72,6 +71,14 @@ class Wanted:
 
     leaf: x509.Certificate
     authorities: tuple[x509.Certificate, ...]
+
+
+_OURS: Final = """\
+/^list-cert event/ { event = ""; ours = 0 }
+{ event = event $0 "\\n" }
+/flag = CA|has_privkey = yes/ { ours = 1 }
+/^\\}/ { if (ours) printf "%s", event; event = "" }"""
+"""Of what charon lists: CAs, and certificates whose key it has; it also remembers those that peers showed it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class LoadedConnection(Part):
 command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
 conns=$(swanctl --list-conns --pretty 2>/dev/null) || {{ echo 'not running'; exit 0; }}
 printf '%s\\n--\\n' "$conns"
-swanctl --list-certs --pretty 2>/dev/null
+swanctl --list-certs --pretty 2>/dev/null | awk '{_OURS}'
 printf '%s\\n' --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |

@@ -13,7 +13,7 @@ from runbook.resources.file import File
 from runbook.script import embed, quote
 from runbook.step import Change, Finding, Later, Part
 from steps import pki
-from steps.certificate import trust_anchors
+from steps.certificate import trust_anchors, verified_chain
 from steps.section import Section
 from steps.vault import read_if_there
 
@@ -51,12 +51,12 @@ class Credentials(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """The key, the leaf, the CA certificates of both ends."""
         site = self.site(target)
-        key, bundle = read_if_there(self.vault.key(site)), read_if_there(self.vault.certificate(site))
+        key, chain = read_if_there(self.vault.key(site)), verified_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
         later = {path: Later("file", path, "certificate") for path in (key_path(site), leaf_path(site))}
         return [
-            File(key_path(site), key, "400", secret=True) if key and bundle else later[key_path(site)],
-            File(leaf_path(site), pki.to_pem(pki.split_chain(bundle)[0])) if bundle else later[leaf_path(site)],
+            File(key_path(site), key, "400", secret=True) if key and chain else later[key_path(site)],
+            File(leaf_path(site), pki.to_pem(chain.leaf)) if chain else later[leaf_path(site)],
             CaCertificates(authorities) if authorities else Later("CA certificates in", CA_DIRECTORY, "certificate"),
         ]
 
@@ -82,11 +82,12 @@ def ca_name(certificate: x509.Certificate) -> str:
 def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
     """Each CA certificate needed to verify the site and its peers, PEM by file name; none while one is not known."""
     peers = [site, *(end.there for end in network.ends(site))]
-    bundles = [read_if_there(vault.certificate(each)) for each in peers]
-    chains = [pki.split_chain(bundle)[1:] for bundle in bundles if bundle]
-    if len(chains) < len(peers):
-        return {}
-    wanted = [*trust_anchors(network), *(each for chain in chains for each in chain)]
+    chains = [verified_chain(network, each, vault) for each in peers]
+    wanted = trust_anchors(network)
+    for chain in chains:
+        if chain is None:
+            return {}
+        wanted = [*wanted, *chain.intermediates]
     return {ca_name(each): pki.to_pem(each) for each in wanted}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from runbook.resources.file import Directory, File
+from runbook.resources.file import File
 from runbook.step import CONTROLLER, Check, Later, Part
 from steps import pki
 from steps.section import ControllerSection
@@ -36,8 +36,7 @@ class CsrGeneration(ControllerSection):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
         """Each site's request, PEM and DER."""
-        requests = [part for site in self.network.sites.values() for part in self._request(site)]
-        return [Directory(str(self.vault.directory / "csr"), "700", owner()), *requests]
+        return [part for site in self.network.sites.values() for part in self._request(site)]
 
     def checks(self) -> Sequence[Check]:
         """The requests in plain words: "check the CSR looks correct"."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import RunbookError
 from runbook.resources.file import Directory, File
-from runbook.script import embed, quote
+from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
 from steps import pki
 from steps.section import ControllerSection
-from steps.vault import owner, set_aside
+from steps.vault import owner, put, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,6 @@ class KeyGeneration(ControllerSection):
         return [
             Directory(str(directory), "700", owner()),
             File(str(directory / ".gitignore"), b"*\n", "600", owner()),
-            Directory(str(directory / "keys"), "700", owner()),
             *keys,
         ]
 
@@ -87,5 +86,4 @@ class PrivateKey(Part):
         return self.drift(Change(f"make {self.path} readable by you alone (it is {mode})", f"chmod 600 -- {path}", was))
 
     def _make(self, hosts: Mapping[str, Target]) -> None:
-        put = f"{{ {embed(pki.new_key())}}} | rb_put {quote(str(self.path))} 600 {owner()}"
-        hosts[CONTROLLER].run(put, purpose="write a private key")
+        hosts[CONTROLLER].run(put(self.path, pki.new_key(), "600"), purpose="write a private key")

@@ -168,7 +168,7 @@ def _agreed(end: End, target: Target) -> Sequence[str]:
 
 def _pings(end: End, hosts: Mapping[str, Target], initiator: End, began: float) -> Sequence[str]:
     here, network = end.here, end.network
-    sources = {here.name: (network.link_address(here), network.own_address(here))}
+    sources: dict[str, tuple[IPv6Address, ...]] = {here.name: (network.link_address(here), network.own_address(here))}
     if here.lan_host:
         sources[lan_target(here)] = ()
     evidence = []
@@ -190,13 +190,16 @@ def _addresses(network: Network, end: End) -> tuple[IPv6Address, IPv6Address]:
 def _script(sources: Sequence[IPv6Address], destinations: Sequence[IPv6Address]) -> str:
     """Shell that pings each destination from each source (from whatever the kernel chooses where there is none)."""
     lines = []
-    for source in sources or [None]:
+    for source in sources or (None,):
         option, words = (f"-I {source} ", f"{source} ") if source else ("", "")
         for destination in destinations:
             ping = f"ping -6 -n -q {option}-W 2"
+            count = f"{ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted'"
             lines += [
+                "(",
                 f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
-                f"result=$({ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted' || echo 'no answer')",
+                f"result=$({count} || echo 'no answer')",
                 f'echo "{words}-> {destination}: ${{result%%, time*}}"',
+                ") &",
             ]
-    return "\n".join(lines)
+    return "{\n" + "\n".join(lines) + "\nwait\n} | sort"

@@ -285,7 +285,7 @@ def verify_chain(
     errors = []
     for leaf in leaves:
         try:
-            _check_leaf(leaf, fqdn, at)
+            check_leaf(leaf, fqdn, at)
             chain = _find_path(leaf, certs, anchors, at)
             _second_opinion(chain, fqdn, at)
         except CertificateError as error:
@@ -316,7 +316,8 @@ def select_chain(
     raise CertificateError("; ".join(dict.fromkeys(reasons)) or f"the CA offered no certificate for {fqdn}")
 
 
-def _check_leaf(leaf: x509.Certificate, fqdn: str, at: datetime) -> None:
+def check_leaf(leaf: x509.Certificate, fqdn: str, at: datetime) -> None:
+    """Raise CertificateError unless a certificate, whoever issued it, is one for this name at this time."""
     held = names(leaf)
     if fqdn.lower() not in (name.lower() for name in held):
         what = f"is for {listed(held)}" if held else "has no subjectAltName (its common name does not count)"

@@ -41,3 +41,8 @@ class ControllerSection(Section):
     def targets(self) -> Sequence[str]:
         """This machine."""
         return (CONTROLLER,)
+
+
+def lan_target(site: Site) -> str:
+    """The name of the target on a site's LAN that proves the site to be a gateway."""
+    return f"{site.name}'s LAN host"

@@ -7,7 +7,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
-from runbook.script import quote
+from runbook.script import embed, quote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +43,13 @@ class Vault:
 def read_if_there(path: Path) -> bytes | None:
     """A file's content, or None where there is none."""
     return path.read_bytes() if path.is_file() else None
+
+
+def put(path: Path, content: bytes, mode: str) -> str:
+    """Shell that writes a file of the vault, its directories for the owner's eyes only; the content is not shown."""
+    name = quote(str(path))
+    make = f"(umask 077; mkdir -p -- {quote(str(path.parent))})"
+    return f"{make}\n{{ {embed(content)}}} | rb_put {name} {mode} {owner()}"
 
 
 def owner() -> str:
