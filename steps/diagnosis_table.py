@@ -74,10 +74,11 @@ _LOADED = (
     Row(
         34, "config-rejected", Stage.CONFIG,
         (r"loading connection '.+' failed: (?P<why>.+: (?P<key>\S+)), config discarded",
-         r"(?P<key>\S+\.conf:\d+): (?P<why>syntax error.*)"),
+         r"invalid config file '(?P<key>.+)'"),
         "{here} refuses the connection's configuration ({why}): a slip, or a keyword that it does not know.",
-        "On {here}: mend {key} below /etc/swanctl/conf.d (`swanctl --version` tells which keywords it knows), "
+        "On {here}: mend {key} (below /etc/swanctl; `swanctl --version` tells which keywords it knows), "
         + _LOAD + ".",
+        also=(r"(?P<why>syntax error, .+)",),
     ),
     Row(
         31, "trap-not-installed", Stage.CONFIG, (r"installing trap failed(?P<why>.*)",),

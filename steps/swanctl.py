@@ -372,3 +372,11 @@ def last_loaded(journal: str, name: str) -> float | None:
     """
     found = [match for line in journal.splitlines() if (match := _LOAD_LINE.fullmatch(line)) and match["name"] == name]
     return float(found[-1]["time"]) if found and found[-1]["what"] != "removed" else None
+
+
+def message_counters(events: Iterable[Event]) -> dict[str, int]:
+    """Read the daemon-wide part of `--counters --pretty`: how many messages of each kind came and went."""
+    totals: Section = {}
+    for event in events:
+        totals |= sections_of(sections_of(event.body).get("counters", {})).get("", {})
+    return {key: number_of(totals, key) for key in totals}

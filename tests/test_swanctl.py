@@ -1,0 +1,479 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import charon
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+from ula_network import ends
+
+from steps import swanctl, vici
+from steps.negotiated import narrowed, negotiated_problems, security_associations
+from steps.network import End, Ipsec
+from steps.proposals import read_proposal
+
+DATA = Path(__file__).parent / "data"
+SAMPLES = DATA / "swanctl"
+HOME, VPS4 = ends()
+
+
+def sample(name: str) -> str:
+    return (SAMPLES / f"{name}.pretty.txt").read_text()
+
+
+def named(*parts: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+
+
+ANCHOR_NAME = named(
+    (NameOID.COUNTRY_NAME, "US"), (NameOID.ORGANIZATION_NAME, "Let's, ü"), (NameOID.COMMON_NAME, "Root")
+)
+
+
+def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool = False) -> x509.Certificate:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder(ANCHOR_NAME, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .sign(KEY, hashes.SHA384())
+    )
+
+
+KEY = ec.generate_private_key(ec.SECP384R1())
+ANCHOR = certificate(ANCHOR_NAME, KEY, ca=True)
+LEAF = certificate(named((NameOID.COMMON_NAME, "home.example.org")), KEY)
+NAMELESS = certificate(named(), KEY)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def keys(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^ *(\w+) = (.+)$", text, re.MULTILINE))
+
+
+def rendered(end: End = HOME) -> str:
+    return swanctl.render(end, certificate="home.pem", anchors=["isrg-root-x1.pem", "isrg-root-x2.pem"])
+
+
+def test_the_file_says_what_the_network_does() -> None:
+    text = rendered()
+    assert text.startswith("# managed by ipsec-runbook")
+    assert keys(text.split("children {")[1]) == {
+        "mode": "tunnel",
+        "local_ts": "fdd7:5938:e2e6:1::/64,fdd7:5938:e2e6:3::1/128",
+        "remote_ts": "fdd7:5938:e2e6:8e71::/64,fdd7:5938:e2e6:3::8e71/128",
+        "esp_proposals": "aes256gcm16-ecp384",
+        "rekey_time": "1h",
+        "start_action": "trap",
+        "dpd_action": "restart",
+        "close_action": "trap",
+    }
+    assert keys(text.split("remote {")[1].split("}")[0]) == {
+        "auth": "pubkey",
+        "id": "fqdn:vps4.example.org",
+        "cacerts": "isrg-root-x1.pem,isrg-root-x2.pem",
+    }
+    assert keys(text.split("local {")[0]) == {
+        "version": "2",
+        "local_addrs": "192.0.2.2",
+        "remote_addrs": "192.0.2.1",
+        "proposals": "aes256gcm16-prfsha384-ecp384",
+        "mobike": "no",
+        "encap": "no",
+        "fragmentation": "yes",
+        "send_cert": "always",
+        "keyingtries": "0",
+        "dpd_delay": "30s",
+        "rekey_time": "4h",
+        "reauth_time": "24h",
+        "unique": "replace",
+    }
+
+
+def test_only_one_end_brings_the_tunnel_up() -> None:
+    waiting = keys(rendered(VPS4).split("children {")[1])
+    assert (waiting["start_action"], waiting["dpd_action"], waiting["close_action"]) == ("none", "clear", "none")
+
+
+def test_the_ends_mirror_each_other() -> None:
+    here, there = (keys(rendered(end).split("children {")[1]) for end in (HOME, VPS4))
+    assert (here["local_ts"], here["remote_ts"]) == (there["remote_ts"], there["local_ts"])
+
+
+@pytest.mark.parametrize("end", ends(dynamic=True), ids=["home", "vps4"])
+def test_both_ends_follow_an_address_that_changes(end: End) -> None:
+    assert keys(rendered(end))["mobike"] == "yes"
+
+
+def test_a_dynamic_peer_is_both_called_and_awaited() -> None:
+    assert keys(rendered(ends(dynamic=True)[1]))["remote_addrs"] == "home.example.org,%any"
+
+
+def test_encapsulation_is_forced_only_when_asked_for() -> None:
+    assert keys(rendered(ends(Ipsec("always"))[0]))["encap"] == "yes"
+
+
+@given(st.text(max_size=20), st.sampled_from(" \n\t\r{}\"'#\\=,\0\x1b"))
+def test_a_value_that_would_mean_something_else_is_refused(text: str, bad: str) -> None:
+    for value in (text + bad, bad + text, text + bad + text):
+        with pytest.raises(ValueError, match="cannot stand in swanctl"):
+            swanctl.render(HOME, certificate=value, anchors=["root.pem"])
+        with pytest.raises(ValueError, match="cannot stand in swanctl"):
+            swanctl.render(HOME, certificate="home.pem", anchors=[value])
+
+
+@pytest.mark.parametrize("fqdn", ["%any", "*.example.org"])
+def test_a_peer_is_never_a_pattern(fqdn: str) -> None:
+    anyone = replace(HOME, there=replace(HOME.there, fqdn=fqdn))
+    with pytest.raises(ValueError, match="pattern"):
+        rendered(anyone)
+
+
+def test_a_connection_without_an_anchor_is_refused() -> None:
+    with pytest.raises(ValueError, match="no trust anchor"):
+        swanctl.render(HOME, certificate="home.pem", anchors=[])
+
+
+# --- what swanctl prints ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", sorted(DATA.glob("**/*.pretty.txt")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_every_listing_can_be_read(path: Path) -> None:
+    text = path.read_text()
+    events = vici.parse(text)
+    assert "\n".join(line for event in events for line in dumped(event)) == text.rstrip("\n")
+
+
+def dumped(event: vici.Event) -> list[str]:
+    """As vici_message.c prints it."""
+    return [f"{event.name} {event.kind} {{", *dumped_body(event.body, 2), "}"]
+
+
+def dumped_body(body: vici.Section, indent: int) -> list[str]:
+    out, pad = [], " " * indent
+    for key, value in body.items():
+        if isinstance(value, str):
+            out.append(f"{pad}{key} = {value}")
+        elif isinstance(value, list):
+            out += [f"{pad}{key} = [", *(f"{pad}  {item}" for item in value), f"{pad}]"]
+        else:
+            out += [f"{pad}{key} {{", *dumped_body(value, indent + 2), f"{pad}}}"]
+    return out
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9_%/.-]{1,12}", fullmatch=True)
+VALUES = st.from_regex(r"([!-Z^-|~][ -~]{0,20})?", fullmatch=True).map(str.strip)
+BODIES: st.SearchStrategy[vici.Section] = st.recursive(
+    st.dictionaries(NAMES, VALUES | st.lists(VALUES, max_size=3), max_size=4),
+    lambda inner: st.dictionaries(NAMES, VALUES | inner, max_size=4),
+)
+
+
+@given(st.lists(BODIES, max_size=3))
+def test_what_is_printed_reads_back_as_it_was(bodies: list[vici.Section]) -> None:
+    events = [vici.Event("list-conn", "event", body) for body in bodies]
+    assert vici.parse("\n".join(line for event in events for line in dumped(event))) == events
+
+
+@given(st.integers(min_value=0))
+def test_an_output_cut_short_is_never_taken_for_whole(cut: int) -> None:
+    lines = sample("swanctl-list-sas").splitlines()
+    lines = lines[: cut % len(lines)]
+    if lines and lines[-1] != "}":
+        with pytest.raises(vici.UnreadableOutputError, match="ends in the middle"):
+            vici.parse("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("no connections found", 1), ("list-conns reply {\n  what is this\n}", 2), ("<html>", 1)],
+)
+def test_anything_else_is_quoted_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(vici.UnreadableOutputError, match=f"Line {line} of what swanctl printed") as caught:
+        vici.parse(text)
+    assert caught.value.hint
+
+
+# --- what charon has loaded -------------------------------------------------------------------------------------------
+
+LISTINGS = {
+    f"{version}-{kind}": (f"{version}-list-conns-{kind}", kind == "dynamic")
+    for version in ("5.9.8", "6.0.1")
+    for kind in ("fixed", "dynamic")
+}
+
+
+@pytest.mark.parametrize(("listing", "dynamic"), LISTINGS.values(), ids=LISTINGS)
+def test_a_file_loaded_as_rendered_shows_no_difference(listing: str, *, dynamic: bool) -> None:
+    events = vici.parse(sample(listing))
+    for end in ends(dynamic=dynamic):
+        wanted = swanctl.wanted_connection(end, certificate=NAMELESS if dynamic else LEAF, anchors=[ANCHOR])
+        assert swanctl.differences(wanted, swanctl.loaded_connection(events, end.connection)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("192.0.2.1\n", "192.0.2.9\n", ["remote addresses: charon has 192.0.2.9, wanted 192.0.2.1"]),
+        ("IKEv2", "IKEv1", ["version: charon has IKEv1, wanted IKEv2"]),
+        ("id = vps4.example.org", "id = %any", ["remote id: charon has %any, wanted vps4.example.org"]),
+        ("class = public key", "class = any", ["local-1 any, remote-1 any"]),
+        ("CN=Root", "CN=Other", ["anchors: charon has C=US, O=Let's, ??, CN=Other"]),
+        ("CN=home.example.org", "CN=x", ["certificates: charon has CN=x, wanted CN=home.example.org"]),
+        ("dpd_delay = 30", "dpd_delay = 0", ["dpd delay: charon has 0, wanted 30"]),
+        ("reauth_time = 86400", "reauth_time = 0", ["reauth time: charon has 0, wanted 86400"]),
+        ("rekey_time = 14400", "rekey_time = 1", ["rekey time: charon has 1, wanted 14400"]),
+        ("UNIQUE_REPLACE", "UNIQUE_NO", ["unique: charon has UNIQUE_NO, wanted UNIQUE_REPLACE"]),
+        ("mode = TUNNEL", "mode = TRANSPORT", ["child ula-net-vps4: mode: charon has TRANSPORT, wanted TUNNEL"]),
+        ("dpd_action = start", "dpd_action = none", ["child ula-net-vps4: dpd action: charon has none, wanted start"]),
+        ("close_action = trap", "close_action = none", ["child ula-net-vps4: close action"]),
+        ("3::8e71/128", "3::8e72/128", ["child ula-net-vps4: remote selectors: charon has fdd7:5938:e2e6:3::8e72/128"]),
+        ("remote-1 {", "remote-2 {", ["authentication: charon has local-1 public key, remote-2 public key"]),
+        (
+            "    children {\n      ula-net-vps4 {",
+            "    children {\n      other {",
+            ["not loaded", "loaded, but not wanted"],
+        ),
+    ],
+)
+def test_each_thing_changed_in_charon_is_said(old: str, new: str, said: list[str]) -> None:
+    text = sample("6.0.1-list-conns-fixed")
+    connection = text[text.index("  ula-net-vps4 {") :]
+    assert old in connection
+    changed = "list-conn event {\n" + connection.replace(old, new)
+    wanted = swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+    found = "\n".join(swanctl.differences(wanted, swanctl.loaded_connection(vici.parse(changed), "ula-net-vps4")))
+    assert found
+    assert all(words in found for words in said), found
+
+
+def test_a_connection_that_is_not_loaded_is_said() -> None:
+    loaded = swanctl.loaded_connection(vici.parse(sample("6.0.1-list-conns-fixed")), "ula-net-nowhere")
+    assert loaded is None
+    wanted = swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+    assert swanctl.differences(wanted, loaded) == ["charon has not loaded the connection"]
+
+
+def test_the_order_of_selectors_does_not_matter() -> None:
+    text = sample("6.0.1-list-conns-fixed")
+    one, other = "          fdd7:5938:e2e6:1::/64\n", "          fdd7:5938:e2e6:3::1/128\n"
+    assert one + other in text
+    loaded = swanctl.loaded_connection(vici.parse(text.replace(one + other, other + one)), "ula-net-vps4")
+    assert loaded == swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+
+
+def test_loaded_certificates_come_as_they_are() -> None:
+    certificates = swanctl.loaded_certificates(vici.parse(sample("swanctl-list-certs")))
+    names = [x509.load_der_x509_certificate(cert.der).subject.rfc4514_string() for cert in certificates]
+    assert [cert.flag for cert in certificates] == ["NONE", "NONE", "CA", "CA", "CA", "CA"]
+    assert [cert.has_private_key for cert in certificates] == [True, False, False, False, False, False]
+    assert names[:2] == ["CN=home.example.org", "CN=vps4.example.org"]
+
+
+def test_a_certificate_that_is_no_certificate_is_an_error() -> None:
+    text = "list-cert event {\n  type = X509\n  flag = CA\n  data = nonsense\n}"
+    with pytest.raises(vici.UnreadableOutputError, match="not hexadecimal"):
+        swanctl.loaded_certificates(vici.parse(text))
+
+
+JOURNAL = """\
+1763906400.000100 home systemd[1]: Started strongswan.service
+1763906401.500000 home charon-systemd[77]: added vici connection: ula-net-vps4
+1763906401.600000 home charon-systemd[77]: 09[CFG] added vici connection: ula-net-vps45
+1763906500.250000 home charon-systemd[77]: 09[CFG] updated vici connection: ula-net-vps4
+1763906600.000000 home charon-systemd[77]: replaced vici connection: ula-net-other
+"""
+
+
+def test_the_last_load_is_the_connections_own() -> None:
+    assert swanctl.last_loaded(JOURNAL, "ula-net-vps4") == 1763906500.25
+    assert swanctl.last_loaded(JOURNAL, "ula-net-vps45") == 1763906401.6
+    assert swanctl.last_loaded(JOURNAL, "ula-net") is None
+
+
+def test_a_connection_that_charon_let_go_of_is_not_loaded() -> None:
+    removed = JOURNAL + "1763906700.1 home charon-systemd[77]: removed vici connection: ula-net-vps4\n"
+    assert swanctl.last_loaded(removed, "ula-net-vps4") is None
+
+
+def test_counters_are_the_daemons_own() -> None:
+    counters = swanctl.message_counters(vici.parse(sample("swanctl-counters")))
+    assert (counters["ike-init-out-req"], counters["ike-init-in-req"]) == (1, 0)
+
+
+# --- what was agreed --------------------------------------------------------------------------------------------------
+
+
+def test_an_association_is_read_whole() -> None:
+    [sa] = security_associations(vici.parse(sample("swanctl-list-sas")), "ula-net-vps4")
+    [child] = sa.children
+    assert (sa.state, sa.initiator, sa.behind_nat) == ("ESTABLISHED", True, True)
+    assert (sa.local_host, sa.remote_host) == ("192.0.2.2", "192.0.2.1")
+    assert (sa.local_id, sa.remote_id) == ("home.example.org", "vps4.example.org")
+    assert sa.proposal == "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384"
+    assert (child.state, child.mode, child.encapsulated, str(child.suite)) == (
+        "INSTALLED",
+        "TUNNEL",
+        True,
+        "AES_GCM_16-256",
+    )
+    assert child.remote_selectors == {"fdd7:5938:e2e6:3::8e71/128", "fdd7:5938:e2e6:8e71::/64"}
+    assert (child.spi_in, child.spi_out, child.packets_in, child.bytes_out) == ("e5991f6a", "49bd59d5", 0, 0)
+    assert security_associations(vici.parse(sample("swanctl-list-sas")), "ula-net-home") == []
+
+
+@pytest.mark.parametrize("name", ["swanctl-list-sas", "6.0.1-list-sas-rekeyed"])
+def test_an_association_as_planned_has_no_problem(name: str) -> None:
+    [sa] = security_associations(vici.parse(sample(name)), "ula-net-vps4")
+    assert negotiated_problems(ends(Ipsec("always"))[0], sa) == []
+    assert len(sa.installed) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("state = ESTABLISHED", "state = CONNECTING", "the IKE SA ula-net-vps4 is CONNECTING, not ESTABLISHED"),
+        (
+            "remote-id = vps4",
+            "remote-id = vps5",
+            "the other end proved 'vps5.example.org', planned is 'vps4.example.org'",
+        ),
+        ("local-id = home", "local-id = hone", "this end calls itself 'hone.example.org'"),
+        (
+            "prf-alg = PRF_HMAC_SHA2_384",
+            "prf-alg = PRF_HMAC_SHA2_256",
+            "runs AES_GCM_16-256/PRF_HMAC_SHA2_256/ECP_384, planned is aes256gcm16-prfsha384-ecp384 (AES_GCM_16-256/",
+        ),
+        (
+            "        encr-alg = AES_GCM_16\n        encr-keysize = 256",
+            "        encr-alg = AES_CBC\n        encr-keysize = 128\n        integ-alg = AES_XCBC_96",
+            "the tunnel runs AES_CBC-128/AES_XCBC_96, planned is aes256gcm16-ecp384",
+        ),
+        ("        encr-keysize = 256", "        encr-keysize = 128", "the tunnel runs AES_GCM_16-128, planned is"),
+        (
+            "          fdd7:5938:e2e6:8e71::/64\n",
+            "",
+            "fdd7:5938:e2e6:8e71::/64 was narrowed away; agreed are fdd7:5938:e2e6:3::8e71/128, planned are fdd7:",
+        ),
+        ("fdd7:5938:e2e6:1::/64", "fdd7:5938:e2e6::/48", "fdd7:5938:e2e6::/48 came in"),
+        ("state = INSTALLED", "state = REKEYED", "no tunnel ula-net-vps4 is INSTALLED (there: ula-net-vps4 REKEYED)"),
+        ("mode = TUNNEL", "mode = TRANSPORT", "the tunnel runs in mode TRANSPORT, planned is TUNNEL"),
+        ("        encap = yes\n", "", "ESP is not wrapped in UDP"),
+        (
+            "rekey-time = 3545",
+            "dh-group = ECP_256",
+            "the tunnel runs AES_GCM_16-256/ECP_256, planned is aes256gcm16-ecp384",
+        ),
+    ],
+)
+def test_each_thing_not_as_planned_is_said(old: str, new: str, said: str) -> None:
+    text = sample("swanctl-list-sas")
+    assert old in text
+    [sa] = security_associations(vici.parse(text.replace(old, new)), "ula-net-vps4")
+    problems = negotiated_problems(ends(Ipsec("always"))[0], sa)
+    assert any(said in problem for problem in problems), problems
+
+
+def test_a_real_narrowing_is_seen_at_both_ends() -> None:
+    for end, name in zip(ends(Ipsec("always")), ("home", "vps4"), strict=True):
+        text = (DATA / "transcripts/6.0.1-ts-narrowed" / f"{name}.list-sas.pretty.txt").read_text()
+        [sa] = security_associations(vici.parse(text), end.connection)
+        assert narrowed(end, sa)
+        assert any("fdd7:5938:e2e6:1::/64 was narrowed away" in problem for problem in negotiated_problems(end, sa))
+
+
+def test_any_of_several_proposals_will_do() -> None:
+    home, _ = ends(Ipsec("always", esp_proposals=("aes128gcm16", "aes256gcm16"), ike_proposals=(
+        "chacha20poly1305-prfsha256-x25519", "aes128gcm16-aes256gcm16-prfsha384-ecp384"
+    )))  # fmt: skip
+    [sa] = security_associations(vici.parse(sample("swanctl-list-sas")), "ula-net-vps4")
+    assert negotiated_problems(home, sa) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("aes256gcm16-prfsha384-ecp384", "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384"),
+        ("aes256gcm16-sha384-ecp384", "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384"),
+        ("aes128gcm16", "AES_GCM_16-128"),
+        ("aes128gcm128-esn", "AES_GCM_16-128"),
+        ("aes256-sha384-ecp384", "AES_CBC-256/HMAC_SHA2_384_192/PRF_HMAC_SHA2_384/ECP_384"),
+        ("aes128-sha256-prfsha512-modp3072", "AES_CBC-128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_512/MODP_3072"),
+        ("chacha20poly1305-prfsha256-x25519", "CHACHA20_POLY1305/PRF_HMAC_SHA2_256/CURVE_25519"),
+        ("aes256ctr-sha512-curve448", "AES_CTR-256/HMAC_SHA2_512_256/PRF_HMAC_SHA2_512/CURVE_448"),
+        ("aes256ccm8-ecp256bp", "AES_CCM_8-256/ECP_256_BP"),
+        ("aes256gcm16-prfsha384-ecp384-ke1_mlkem768", "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384/KE1_ML_KEM_768"),
+    ],
+)
+def test_a_proposal_is_listed_by_other_names(text: str, listed: str) -> None:
+    assert read_proposal(text).listed == listed
+
+
+@pytest.mark.parametrize("word", ["aes256gcm15", "default", "", "ke1_sha256", "ecp385", "prfaes", "camellia256gcm"])
+def test_a_keyword_that_strongswan_does_not_have_is_named(word: str) -> None:
+    with pytest.raises(ValueError, match=f"'{word}' in the proposal"):
+        read_proposal(f"aes256gcm16-{word}")
+
+
+def test_a_further_key_exchange_must_be_agreed_on_too() -> None:
+    text = sample("swanctl-list-sas").replace("    established = 1", "    ake1 = ML_KEM_768\n    established = 1")
+    [hybrid] = security_associations(vici.parse(text), "ula-net-vps4")
+    [plain] = security_associations(vici.parse(sample("swanctl-list-sas")), "ula-net-vps4")
+    wanted = "aes256gcm16-prfsha384-ecp384-ke1_mlkem768"
+    home, _ = ends(Ipsec("always", ike_proposals=(wanted,)))
+    either, _ = ends(Ipsec("always", ike_proposals=(f"{wanted}-ke1_none",)))
+    assert hybrid.proposal == "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384/KE1_ML_KEM_768"
+    assert negotiated_problems(home, hybrid) == []
+    assert negotiated_problems(either, plain) == []
+    assert any("KE1_ML_KEM_768" in problem for problem in negotiated_problems(home, plain))
+
+
+# --- a real charon ----------------------------------------------------------------------------------------------------
+
+ROOTS = charon.roots()
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(not ROOTS, reason="needs root and charon-systemd here, or in a root named by CHARON_ROOTS")
+@pytest.mark.parametrize("root", ROOTS, ids=str)
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
+def test_a_real_charon_takes_the_file_and_shows_what_was_wanted(root: Path, tmp_path: Path, *, dynamic: bool) -> None:
+    leaf = NAMELESS if dynamic else LEAF
+    with charon.running(root, tmp_path) as daemon:
+        (tmp_path / "x509/home.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+        (tmp_path / "x509ca/root.pem").write_bytes(ANCHOR.public_bytes(Encoding.PEM))
+        key = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / "private/home.pem").write_bytes(key)
+        pair = ends(Ipsec("always" if dynamic else "auto"), dynamic=dynamic)
+        for end in pair:
+            text = swanctl.render(end, certificate="home.pem", anchors=["root.pem"])
+            (tmp_path / f"conf.d/{end.connection}.conf").write_text(text)
+        daemon.swanctl("--load-all")
+        listing = daemon.swanctl("--list-conns", "--pretty")
+        for end in pair:
+            wanted = swanctl.wanted_connection(end, certificate=leaf, anchors=[ANCHOR])
+            assert swanctl.differences(wanted, swanctl.loaded_connection(vici.parse(listing), end.connection)) == []
+        held = swanctl.loaded_certificates(vici.parse(daemon.swanctl("--list-certs", "--pretty")))
+        assert [cert.has_private_key for cert in held if cert.der == leaf.public_bytes(Encoding.DER)] == [True]
+        assert [cert.flag for cert in held if cert.der == ANCHOR.public_bytes(Encoding.DER)] == ["CA"]
+
+        changed = tmp_path / f"conf.d/{pair[0].connection}.conf"
+        changed.write_text(changed.read_text().replace("dpd_delay = 30s", "dpd_delay = 31s"))
+        daemon.swanctl("--load-conns")
+        loaded = swanctl.loaded_connection(vici.parse(daemon.swanctl("--list-conns", "--pretty")), pair[0].connection)
+        wanted = swanctl.wanted_connection(pair[0], certificate=leaf, anchors=[ANCHOR])
+        assert swanctl.differences(wanted, loaded) == ["dpd delay: charon has 31, wanted 30"]
