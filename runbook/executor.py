@@ -113,7 +113,9 @@ class Executor:
         """Undo a step on its targets, the newest application first; what the admin changed since is kept."""
 
         def undo(target: Target) -> None:
-            for image in undoable[target.name]:
+            for name in [image.name for image in undoable[target.name]]:
+                # looked at again: what a later application had changed is put back by now
+                image = next(each for each in target.images() if each.name == name)
                 keep = frozenset(each.number for each in image.changes if each.status == "changed since")
                 self._step(step).rollback(target, image.name, keep)
                 self._record(step, target.name, State.UNDONE, image.name)

@@ -18,7 +18,7 @@ So the host can be brought back from any controller, or by hand:  image=DIR inde
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from runbook.script import PRELUDE, Batch, digest, heredoc, quote
@@ -181,7 +181,21 @@ def parse_listing(text: str) -> list[Image]:
             for number, each in enumerate(manifest["changes"])
         )
         images.append(Image(name, manifest["step"], changes))
-    return sorted(images, key=lambda image: image.name, reverse=True)
+    return _seen_through(sorted(images, key=lambda image: image.name, reverse=True))
+
+
+def _seen_through(images: Sequence[Image]) -> list[Image]:
+    """What a later application of ours changed again is not the admin's doing, as far as can be seen from above it."""
+    seen: set[str] = set()
+    result = []
+    for image in images:
+        changes = tuple(
+            replace(each, status="as we left it") if each.status == "changed since" and each.key in seen else each
+            for each in image.changes
+        )
+        seen.update(each.key for each in changes)
+        result.append(replace(image, changes=changes))
+    return result
 
 
 def unmake(image: str, numbers: Sequence[int]) -> Batch:

@@ -75,10 +75,11 @@ class Wanted:
 
 _OURS: Final = """\
 /^list-cert event/ { event = ""; ours = 0 }
-{ event = event $0 "\\n" }
+{ event = event $0 "\\t" }
 /flag = CA|has_privkey = yes/ { ours = 1 }
-/^\\}/ { if (ours) printf "%s", event; event = "" }"""
-"""Of what charon lists: CAs, and certificates whose key it has; it also remembers those that peers showed it."""
+/^\\}/ { if (ours) print event; event = "" }"""
+"""Of what charon lists: CAs, and certificates whose key it has; it also remembers those that peers showed it.
+Sorted: charon lists them in another order each time."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LoadedConnection(Part):
 command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
 conns=$(swanctl --list-conns --pretty 2>/dev/null) || {{ echo 'not running'; exit 0; }}
 printf '%s\\n--\\n' "$conns"
-swanctl --list-certs --pretty 2>/dev/null | awk '{_OURS}'
+swanctl --list-certs --pretty 2>/dev/null | awk '{_OURS}' | sort | tr '\\t' '\\n'
 printf '%s\\n' --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |
