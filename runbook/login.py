@@ -192,18 +192,18 @@ def _config(path: Path | None) -> fabric.Config:
     return config
 
 
-def _chain(target: str, config: fabric.Config, seen: frozenset[str] = frozenset()) -> list[fabric.Connection]:
+def _chain(target: str, config: fabric.Config, seen: tuple[fabric.Connection, ...] = ()) -> list[fabric.Connection]:
     """Return the connections to make, in order: jump hosts, then the target (ssh_config(5), ProxyJump)."""
     final = _connection(target, config)
     jump = final.ssh_config.get("proxyjump", "none")
-    if jump == "none" or final.host in seen:
+    if jump == "none" or final in seen:  # Fabric's connections are equal by host, user and port
         final.gateway = final.ssh_config.get("proxycommand") or False
         return [final]
     hops = [hop.strip() for hop in jump.split(",")]
-    if _connection(hops[0], config).host == final.host:  # `Host *` with a ProxyJump is about the jump host, too
+    if _connection(hops[0], config) == final:  # `Host *` with a ProxyJump is about the jump host, too
         return [final]
     # The first hop may have jump hosts of its own; those after it are reached through it.
-    below = _chain(hops[0], config, seen | {final.host})
+    below = _chain(hops[0], config, (*seen, final))
     return [*below, *(_connection(hop, config) for hop in hops[1:]), final]
 
 

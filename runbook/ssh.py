@@ -35,6 +35,8 @@ _KILL_AFTER: Final = 5
 """Seconds that a script which ran out of time gets on the host between SIGTERM and SIGKILL."""
 _GRACE: Final = 15.0
 """Seconds that we wait beyond that for word from the host."""
+_LAST_WORDS: Final = 2.0
+"""Seconds that output may take to arrive behind the exit status, which can overtake it."""
 _SUDO_PATIENCE: Final = 60.0
 """Seconds for sudo to ask, or to judge a password; PAM takes its time with a wrong one."""
 _NO_CHANNEL: Final = (paramiko.SSHException, EOFError, OSError)
@@ -177,8 +179,9 @@ class SSHHost:
             return self._open(command)
         except _NO_CHANNEL as error:
             self.close()
+            why = error.text if isinstance(error, paramiko.ChannelException) else error
             raise UnreachableError(
-                f"{self.name}: the host opens no session for {job.purpose}, so nothing was run: {error}"
+                f"{self.name}: the host opens no session for {job.purpose}, so nothing was run: {why}"
             ) from error
 
     def _open(self, command: str) -> tuple[Line, paramiko.Channel]:
@@ -243,11 +246,14 @@ class _Session:
         poll.register(self._channel.fileno(), select.POLLIN)
         while True:
             # Whether it is over is asked before what is left is read, so that nothing can slip between the two.
-            over = self._channel.closed or (self._channel.eof_received and self._channel.exit_status_ready())
+            exited = self._channel.exit_status_ready()
+            over = self._channel.closed or (self._channel.eof_received and exited)
             while self._channel.recv_ready():
                 self._frame.feed_stdout(self._channel.recv(65536))
             while self._channel.recv_stderr_ready():
                 self._frame.feed_stderr(self._channel.recv_stderr(65536))
+            if exited:  # it may leave processes behind that hold the output open
+                deadline = min(deadline, time.monotonic() + _LAST_WORDS)
             left = deadline - time.monotonic()
             if satisfied() or over or left <= 0:
                 return

@@ -1,0 +1,132 @@
+"""Nothing hangs and nothing runs by half: time-outs, cut lines, silent lines, lost connections."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from sshd import (
+    QUICK,
+    Relay,
+    Sshd,
+    make_box,  # noqa: F401 - the fixture `box`
+    needs_root,
+    one_relay,  # noqa: F401 - the fixture `relay`
+    one_sentence,
+    one_sshd,  # noqa: F401 - the fixture `sshd`
+    one_stack,  # noqa: F401 - the fixture `stack`
+    unix_user,
+)
+
+from runbook.errors import BrokenLineError, StepError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runbook.ssh import SSHHost
+
+pytestmark = needs_root
+
+
+@pytest.mark.parametrize("way", ["root", "sudo"])
+def test_out_of_time_everything_it_started_is_ended_on_the_host(box: Callable[..., SSHHost], way: str) -> None:
+    with ExitStack() as stack:
+        host = box("root" if way == "root" else stack.enter_context(unix_user("free")))
+        heard: list[str] = []
+        script = "sleep 1000 & echo $! >&2; (sleep 1001; :) & echo $! >&2; sleep 1002"
+        with pytest.raises(StepError, match=r"try did not end within 0\.5 s and was ended on the host") as error:
+            host.run(script, purpose="try", timeout=0.5, on_line=heard.append)
+        one_sentence(error)
+        assert len(heard) == 2
+        gone = "for pid in {}; do while kill -0 $pid; do sleep 0.02; done; done 2>/dev/null"
+        assert host.run(gone.format(" ".join(heard)), purpose="look", timeout=10).code == 0
+
+
+def test_out_of_time_not_even_one_that_ignores_it_lives_on(box: Callable[..., SSHHost]) -> None:
+    host = box()
+    heard: list[str] = []
+    with pytest.raises(StepError, match=r"did not end within 0\.3 s"):
+        host.run(
+            "trap '' TERM; echo $$ >&2; while :; do sleep 0.1; done", purpose="try", timeout=0.3, on_line=heard.append
+        )
+    assert host.run(f"kill -0 {heard[0]}", purpose="look").code == 1
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_script_that_is_cut_on_its_way_runs_nothing(
+    box: Callable[..., SSHHost], relay: Relay, tmp_path: Path, share: float
+) -> None:
+    trace, size = tmp_path / "trace", 400_000
+    host = box(port=relay.port, limits=QUICK)
+    host.run("true", purpose="warm up")
+    relay.left = size * share
+    seconds = 71.625  # finds this very shell in the list of processes
+    lines = f"touch {trace}\n" * (size // len(f"touch {trace}\n"))
+    with pytest.raises(BrokenLineError, match="the line dropped during try") as error:
+        host.run(lines, purpose="try", timeout=seconds)
+    one_sentence(error)
+    assert f"{seconds:g} s" in error.value.hint
+    wait = f"while pgrep -f '[t]imeout -k 5 {seconds}'; do sleep 0.02; done"
+    assert box().run(wait, purpose="look", timeout=20).code == 0
+    assert not trace.exists()
+
+
+def test_a_line_that_falls_silent_is_noticed(box: Callable[..., SSHHost], relay: Relay) -> None:
+    host = box(port=relay.port, limits=QUICK)
+    with pytest.raises(BrokenLineError, match="home: the line dropped during try") as error:
+        host.run("echo >&2; sleep 5", purpose="try", on_line=lambda _: relay.silent.set())
+    one_sentence(error)
+    relay.silent.clear()
+    assert host.run("echo again", purpose="try").stdout == "again\n"
+    assert host.logins == 2
+
+
+def test_a_line_that_falls_silent_under_a_large_script_is_noticed(box: Callable[..., SSHHost], relay: Relay) -> None:
+    host = box(port=relay.port, limits=QUICK)
+    host.run("true", purpose="warm up")
+    relay.silent.set()
+    with pytest.raises((BrokenLineError, UnreachableError)):
+        host.run(": " + "x" * 30_000_000, purpose="try")
+
+
+def test_a_quiet_script_on_a_good_line_is_left_alone(box: Callable[..., SSHHost]) -> None:
+    # Twice as long as silence is borne: only the answers to our keep-alives are on the line meanwhile.
+    assert box(limits=QUICK).run("sleep 3; echo done", purpose="try").stdout == "done\n"
+
+
+def test_a_connection_lost_between_two_runs_is_made_again(box: Callable[..., SSHHost], relay: Relay) -> None:
+    host = box(port=relay.port)
+    host.run("true", purpose="try")
+    relay.cut.set()
+    for thread in relay._threads:
+        thread.join()
+    relay.cut.clear()
+    assert host.run("echo again", purpose="try").stdout == "again\n"
+    assert host.logins == 2
+
+
+def test_relogin_is_a_new_connection_that_takes_the_place_of_the_old(box: Callable[..., SSHHost], sshd: Sshd) -> None:
+    host, connections = box(), sshd.connections
+    host.login()
+    host.login()
+    assert sshd.connections - connections == 1
+    old = host._line
+    host.relogin()
+    assert sshd.connections - connections == 2
+    assert host.logins == 2
+    assert old is not None
+    assert not old.alive
+    assert host.run("echo new", purpose="try").stdout == "new\n"
+
+
+def test_a_relogin_that_fails_keeps_the_old_connection(box: Callable[..., SSHHost], relay: Relay) -> None:
+    host = box(port=relay.port, limits=QUICK)
+    host.login()
+    relay._socket.shutdown(socket.SHUT_RDWR)  # the old connection lives on, a new one is refused
+    with pytest.raises(UnreachableError, match="refuses connections"):
+        host.relogin()
+    assert host.run("echo old", purpose="try").stdout == "old\n"
+    assert host.logins == 1
