@@ -131,6 +131,8 @@ def _match(row: Row, here: _Side, there: _Side) -> Diagnosis | None:
     if row.at not in ("either", here.role) or len(found) < row.times or excluded or unanswered:
         return None
     place, decisive = found[-1]
+    if row.at_last and place < len(here.lines) - 1:
+        return None
     known: dict[str, str] = {}
     quoted = {place}
     for pattern in row.also:

@@ -39,6 +39,7 @@ class Row:
         reply: What the other end says in consequence. The row holds only with it, unless that end has no log.
         without: What this end must not say, for the line to mean this.
         silent: What the other end must not say, likewise.
+        at_last: Whether the line must be the end's last one: harmless, unless nothing comes after it.
         times: How often the line must be there.
         while_up: Whether it is a fault of a tunnel that stands, too.
     """
@@ -55,6 +56,7 @@ class Row:
     reply: str = ""
     without: str = ""
     silent: str = ""
+    at_last: bool = False
     times: int = 1
     while_up: bool = False
 

@@ -302,6 +302,15 @@ _HEARD_AUTH = r"parsed IKE_AUTH request"
 
 _NETWORK = (
     Row(
+        16, "revocation-fetch-failed", Stage.IKE_SA,
+        (r"unable to fetch from (?P<what>\S+), no capable fetcher found",
+         r"libcurl request failed \[\d+\]: (?P<what>.+)", r"fetching (?:crl|ocsp status) from '?(?P<what>[^' ]+)",
+         r"crl fetching failed", r"certificate status is not available"),
+        "{here} is still looking for a revocation list ({what}) before it goes on, and cannot get it.",
+        "On {here}: install libstrongswan-extra-plugins, let TCP 80 out, and see that names resolve.",
+        at_last=True,
+    ),
+    Row(
         41, "parse-error-body", Stage.IKE_SA,
         (r"could not decrypt payloads", r"integrity check failed", r"message parsing failed"),
         "{here} cannot decrypt what {there} sends: one of them restarted and the other still holds the old IKE SA.",
@@ -362,14 +371,6 @@ _NETWORK = (
         "The tunnel stands, but the script that opens the firewall for it failed on {here}: {why}.",
         "On {here}: install what it misses (iptables), or leave updown out and keep rules by policy match.",
         while_up=True,
-    ),
-    Row(
-        16, "revocation-fetch-failed", Stage.IKE_SA,
-        (r"unable to fetch from (?P<what>\S+), no capable fetcher found",
-         r"libcurl request failed \[\d+\]: (?P<what>.+)",
-         r"crl fetching failed", r"certificate status is not available"),
-        "{here} cannot fetch revocation lists ({what}). That alone does no harm but delay; nothing else is to be seen.",
-        "On {here}: install libstrongswan-extra-plugins, and let TCP 80 out.",
     ),
 )  # fmt: skip
 

@@ -1,0 +1,489 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ula_network import ends
+
+from steps import swanctl, vici
+from steps.charon_log import of_connection, read_lines, stands
+from steps.diagnosis import Diagnosis, Evidence, Role, Stage, diagnose
+from steps.negotiated import Sa, security_associations
+from steps.network import Ipsec
+
+if TYPE_CHECKING:
+    from random import Random
+
+TRANSCRIPTS = Path(__file__).parent / "data/transcripts"
+HOME, VPS4 = ends(Ipsec("always"))
+
+
+def case(name: str) -> tuple[Evidence, Evidence]:
+    """What a recorded run left: both logs, and what swanctl printed at either end."""
+    directory = TRANSCRIPTS / name
+    printed = (directory / "initiator-home.swanctl.txt").read_text().splitlines()
+    at_vps4 = [line.removeprefix("[load h1] ") for line in printed if line.startswith("[load h1] ")]
+    at_home = [line.removeprefix("[load h2] ") for line in printed if not line.startswith("[load h1] ")]
+    logs = [
+        (directory / f"{name}.charon.log").read_text().splitlines() for name in ("initiator-home", "responder-vps4")
+    ]
+    return Evidence(logs[0], at_home, HOME), Evidence(logs[1], at_vps4, VPS4)
+
+
+def quoted(found: Diagnosis, end: Role) -> str:
+    return "\n".join(quote.line for quote in found.quotes if quote.end == end)
+
+
+# name: stage, cause, where to mend it, words of the initiator's and of the responder's quotes, words of the sentence
+CASES: dict[str, tuple[Stage, str, str, str, str, str]] = {
+    "chain-bundle-in-one-file": (
+        Stage.IKE_SA, "cert-no-issuer", "responder", "received AUTHENTICATION_FAILED",
+        """no issuer certificate found for "C=US, O=Let's Encrypt, CN=YE1\"""",
+        "vps4 lacks the certificate of C=US, O=ISRG, CN=Root YE",
+    ),
+    "conf-syntax-error": (
+        Stage.CONFIG, "config-rejected", "initiator", "invalid value for: version, config discarded", "",
+        "home refuses the connection's configuration (invalid value for: version)",
+    ),
+    "dns-unresolvable": (
+        Stage.NO_ANSWER, "peer-addr-failed", "initiator", "unable to resolve nonexistent.invalid, initiate aborted", "",
+        "home cannot resolve the other end's name nonexistent.invalid",
+    ),
+    "esp-proposal-mismatch": (
+        Stage.CHILD_SA, "proposal-mismatch-child", "both", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
+        "configured proposals: ESP:AES_GCM_16_128/ECP_256/NO_EXT_SEQ",
+        "home offers ESP:AES_GCM_16_256/NO_EXT_SEQ, vps4 takes ESP:AES_GCM_16_128/ECP_256/NO_EXT_SEQ",
+    ),
+    "expired-peer-cert": (
+        Stage.IKE_SA, "cert-expired", "responder", "subject certificate invalid", "received DELETE for IKE_SA",
+        "home rejects the subject certificate that vps4 sent (valid from Nov 23 06:28:00 2026 to Nov 23 06:42:24 2026)",
+    ),
+    "ike-proposal-mismatch": (
+        Stage.IKE_SA, "proposal-mismatch-ike", "both", "received NO_PROPOSAL_CHOSEN notify error",
+        "configured proposals: IKE:AES_GCM_16_128/PRF_HMAC_SHA2_256/ECP_256",
+        "home offers IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384, vps4 takes IKE:AES_GCM_16_128",
+    ),
+    "kernel-without-esp": (
+        Stage.CHILD_SA, "install-child-sa-failed", "responder", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built",
+        "received netlink error: Function not implemented (38)",
+        "The kernel of vps4 cannot install the tunnel (Function not implemented (38))",
+    ),
+    "missing-cert-file": (
+        Stage.CONFIG, "credential-not-loaded", "initiator", "/etc/swanctl/x509/home.pem' failed: No such file", "",
+        "home cannot load the certificate /etc/swanctl/x509/home.pem (No such file or directory)",
+    ),
+    "no-private-key-responder": (
+        Stage.IKE_SA, "local-auth-failed", "responder", "received AUTHENTICATION_FAILED",
+        "no private key found for 'vps4.example.org'", "vps4 has no private key",
+    ),
+    "ok-classic-splitchain": (
+        Stage.OK, "ok", "both", "CHILD_SA ula-net-vps4{1} established", "CHILD_SA ula-net-home{1} established",
+        "The tunnel stands at both ends",
+    ),
+    "remote-id-mismatch-responder": (
+        Stage.IKE_SA, "peer-auth-failed", "both", "received AUTHENTICATION_FAILED", "no matching peer config found",
+        "it was asked for vps4.example.org by home.example.org",
+    ),
+    "ts-mismatch": (
+        Stage.CHILD_SA, "ts-mismatch", "both", "received TS_UNACCEPTABLE notify, no CHILD_SA built",
+        "=== fdd7:5938:e2e6:1::/64 fdd7:5938:e2e6:3::1/128 unacceptable", "vps4 was asked for fdd7:5938:e2e6:8e71::/64",
+    ),
+    "udp4500-dropped": (
+        Stage.NO_ANSWER, "retransmit-send-timeout", "responder", "retransmit 2 of request with message ID 1", "",
+        "UDP 4500 does not",
+    ),
+    "udp500-dropped": (
+        Stage.NO_ANSWER, "peer-init-unreachable", "responder", "peer not responding", "", "vps4 has heard nothing",
+    ),
+    # strongSwan 6.0.1 at both ends
+    "6.0.1-ok": (
+        Stage.OK, "ok", "both", "CHILD_SA ula-net-vps4{1} established", "ula-net-home{1} established", "stands",
+    ),
+    "6.0.1-bad-key": (
+        Stage.IKE_SA, "local-auth-failed", "initiator", "parsing ANY private key failed", "", "home has no private key",
+    ),
+    "6.0.1-daemon-down": (
+        Stage.NO_ANSWER, "peer-init-unreachable", "responder", "message ID 0", "SIGTERM received", "vps4 has heard",
+    ),
+    "6.0.1-esp-proposal-mismatch": (
+        Stage.CHILD_SA, "proposal-mismatch-child", "both", "no CHILD_SA built", "no acceptable proposal", "home offers",
+    ),
+    "6.0.1-expired": (
+        Stage.IKE_SA, "cert-expired", "responder", "subject certificate invalid", "received DELETE", "that vps4 sent",
+    ),
+    "6.0.1-garbage-cert": (
+        Stage.CONFIG, "credential-not-loaded", "initiator", "parsing X509 certificate failed", "", "own.pem",
+    ),
+    "6.0.1-ike-proposal-mismatch": (
+        Stage.IKE_SA, "proposal-mismatch-ike", "both", "NO_PROPOSAL_CHOSEN", "proposals unacceptable", "home offers",
+    ),
+    "6.0.1-mlkem": (
+        Stage.IKE_SA, "algorithm-missing", "initiator", "ML_KEM_768 not supported", "", "home cannot do ML_KEM_768",
+    ),
+    "6.0.1-no-esp": (  # all the initiator says of it is "IDr payload missing"
+        Stage.CHILD_SA, "install-child-sa-failed", "responder", "IDr payload missing", "unable to install inbound and",
+        "The kernel of vps4 cannot install the tunnel (Requested AEAD algorithm not found (38))",
+    ),
+    "6.0.1-no-esp-both-initiator": (
+        Stage.CHILD_SA, "install-child-sa-failed", "initiator", "unable to install inbound and outbound", "",
+        "The kernel of home",
+    ),
+    "6.0.1-no-key": (
+        Stage.IKE_SA, "local-auth-failed", "responder", "AUTHENTICATION_FAILED", "no private key found", "vps4 has no",
+    ),
+    "6.0.1-not-loaded": (
+        Stage.CONFIG, "no-ike-config", "responder", "NO_PROPOSAL_CHOSEN", "no IKE config found", "none is loaded, or",
+    ),
+    "6.0.1-other-anchor": (
+        Stage.IKE_SA, "peer-ca-mismatch", "responder", "AUTHENTICATION_FAILED", "by CA 'CN=Other'", "vps4",
+    ),
+    "6.0.1-pfs-mismatch": (
+        Stage.CHILD_SA, "proposal-mismatch-rekey", "both", "rekeying failed", "no acceptable proposal found", "ESP",
+    ),
+    "6.0.1-revocation": (
+        Stage.IKE_SA, "cert-validation-failed", "responder", "AUTHENTICATION_FAILED", "RULE_CRL_VALIDATION is SKIPPED",
+        "(SKIPPED, not GOOD)",
+    ),
+    "6.0.1-san-mismatch": (
+        Stage.IKE_SA, "identity-not-in-cert", "initiator", "AUTHENTICATION_FAILED", "no trusted ECDSA public key found",
+        "home calls itself home.example.org",
+    ),
+    "6.0.1-third-name": (  # a valid certificate of the same CA, for a name that is not the peer's
+        Stage.IKE_SA, "peer-auth-failed", "both", "AUTHENTICATION_FAILED", "[third.example", "by third.example.org",
+    ),
+    "6.0.1-ts-mismatch": (
+        Stage.CHILD_SA, "ts-mismatch", "both", "TS_UNACCEPTABLE", "unacceptable", "vps4 was asked for",
+    ),
+    "6.0.1-typo": (
+        Stage.CONFIG, "config-rejected", "initiator", "unknown option: mobikee", "", "unknown option: mobikee",
+    ),
+    "6.0.1-udp4500": (
+        Stage.NO_ANSWER, "retransmit-send-timeout", "responder", "message ID 1", "", "UDP 4500 does not",
+    ),
+    "6.0.1-untrusted-root": (
+        Stage.IKE_SA, "cert-no-issuer", "responder", "AUTHENTICATION_FAILED", "issuer is", "CN=Root YE, which issued",
+    ),
+    "6.0.1-wrong-source": (
+        Stage.IKE_SA, "no-ike-config", "responder", "NO_PROPOSAL_CHOSEN", "no IKE config found for",
+        "vps4 has the connection loaded, but not for these addresses (192.0.2.1...192.0.2.2)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_recorded_run_is_explained_by_the_lines_that_tell(name: str) -> None:
+    stage, cause_id, end, initiator, responder, words = CASES[name]
+    found = diagnose(*case(name))
+    assert (found.stage, found.cause_id, found.end) == (stage, cause_id, end), found
+    assert initiator in quoted(found, "initiator")
+    assert responder in quoted(found, "responder")
+    assert words in found.cause
+    assert found.fix
+
+
+def test_every_recorded_run_is_looked_at() -> None:
+    beyond_a_log = {"6.0.1-ts-narrowed"}
+    assert {path.name for path in TRANSCRIPTS.iterdir()} == set(CASES) | beyond_a_log
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_knowing_the_ends_the_cause_is_the_same(name: str) -> None:
+    initiator, responder = (replace(evidence, end=None) for evidence in case(name))
+    found = diagnose(initiator, responder)
+    assert (found.stage, found.cause_id, found.end) == CASES[name][:3]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_journal_without_threads_tells_the_same(name: str) -> None:
+    initiator, responder = (
+        replace(
+            evidence,
+            log=[
+                "1763906400.000100 host charon-systemd[77]: " + re.sub(r"^\d+\[[A-Z]{3}\] ?", "", line)
+                for line in evidence.log
+            ],
+        )
+        for evidence in case(name)
+    )
+    found = diagnose(initiator, responder)
+    assert (found.stage, found.cause_id, found.end) == CASES[name][:3]
+
+
+# --- other connections of the same daemon -----------------------------------------------------------------------------
+
+OTHERS = [
+    """\
+70[NET] received packet: from 198.51.100.9[4500] to 192.0.2.1[4500] (1111 bytes)
+70[ENC] parsed IKE_AUTH request 1 [ IDi CERT CERTREQ IDr AUTH SA TSi TSr ]
+70[CFG] selected peer config 'ula-net-other'
+70[CFG]   using certificate "CN=other.example.org"
+70[CFG] no issuer certificate found for "CN=Other CA"
+70[CFG]   issuer is "CN=Other Root"
+70[IKE] no trusted ECDSA public key found for 'other.example.org'
+70[NET] sending packet: from 192.0.2.1[4500] to 198.51.100.9[4500] (65 bytes)""",
+    """\
+71[NET] received packet: from 198.51.100.8[4500] to 192.0.2.1[4500] (1111 bytes)
+71[CFG] selected peer config 'ula-net-third'
+71[IKE] IKE_SA ula-net-third[9] established between 192.0.2.1[vps4.example.org]...198.51.100.8[third.example.org]
+71[KNL] received netlink error: Function not implemented (38)
+71[KNL] unable to add SAD entry with SPI cfcea96f (FAILED)
+71[IKE] unable to install inbound and outbound IPsec SA (SAD) in kernel
+71[NET] sending packet: from 192.0.2.1[4500] to 198.51.100.8[4500] (804 bytes)""",
+    """\
+72[NET] received packet: from 198.51.100.7[4500] to 192.0.2.1[4500] (1008 bytes)
+72[IKE] IKE_SA ula-net-fourth[12] established between 192.0.2.1[vps4.example.org]...198.51.100.7[fourth.example.org]
+72[IKE] CHILD_SA ula-net-fourth{31} established with SPIs 85a88a75_i 5041e7f2_o and TS fd00::/64 === fd01::/64
+73[IKE] initiating IKE_SA ula-net-fifth[13] to 198.51.100.6
+73[IKE] no private key found for 'fifth.example.org'""",
+]
+
+
+@given(name=st.sampled_from(sorted(CASES)), chance=st.randoms(use_true_random=False))
+def test_lines_of_other_connections_change_nothing_wherever_they_fall(name: str, chance: Random) -> None:
+    initiator, responder = case(name)
+    plain = diagnose(initiator, responder)
+    mixed = [
+        replace(evidence, log=interleaved(chance, [list(evidence.log), *(other.splitlines() for other in OTHERS)]))
+        for evidence in (initiator, responder)
+    ]
+    assert diagnose(mixed[0], mixed[1]) == plain
+
+
+def interleaved(chance: Random, logs: list[list[str]]) -> list[str]:
+    """One log of several, each in its own order."""
+    order = [number for number, log in enumerate(logs) for _ in log]
+    chance.shuffle(order)
+    readers = [iter(log) for log in logs]
+    return [next(readers[number]) for number in order]
+
+
+def test_a_thread_that_takes_up_another_job_is_followed() -> None:
+    lines = read_lines(
+        [
+            "09[CFG] selected peer config 'ula-net-other'",
+            "09[IKE] no private key found for 'other.example.org'",
+            "09[NET] sending packet: from 192.0.2.1[4500] to 198.51.100.9[4500] (65 bytes)",
+            "09[IKE] no private key found for 'home.example.org'",
+        ]
+    )
+    assert [line.text for line in of_connection(lines, "ula-net-vps4")] == [
+        "no private key found for 'home.example.org'"
+    ]
+
+
+# --- causes before their consequences ---------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_refuses_is_never_called_a_mismatch_of_proposals() -> None:
+    initiator, responder = case("kernel-without-esp")
+    noisy = replace(responder, log=[*responder.log, "02[IKE] no acceptable proposal found"])
+    assert diagnose(initiator, noisy).cause_id == "install-child-sa-failed"
+
+
+def test_the_initiators_own_failure_outranks_the_responders_wait_for_it() -> None:
+    found = diagnose(
+        Evidence(["no private key found for 'home.example.org'"]),
+        Evidence(["deleting half open IKE_SA with 192.0.2.2 after timeout"]),
+    )
+    assert (found.cause_id, found.end) == ("local-auth-failed", "initiator")
+
+
+def test_of_two_ends_with_one_fault_the_responder_is_believed() -> None:
+    line = "unable to install inbound and outbound IPsec SA (SAD) in kernel"
+    assert diagnose(Evidence([line]), Evidence([line])).end == "responder"
+
+
+def test_refused_strangers_do_not_explain_our_own_silence() -> None:
+    """A host on the internet is knocked at by many; none of that is why our own packets get no answer."""
+    responder = ["no IKE config found for 192.0.2.1...203.0.113.66, sending NO_PROPOSAL_CHOSEN"] * 5
+    initiator = ["initiating IKE_SA ula-net-vps4[1] to 192.0.2.1", "retransmit 1 of request with message ID 0"]
+    assert diagnose(Evidence(initiator), Evidence(responder)).cause_id == "peer-init-unreachable"
+
+
+def test_an_optional_plugin_that_does_not_load_is_no_cause() -> None:
+    found = diagnose(Evidence(["plugin 'tpm': failed to load - tpm_plugin_create returned NULL"]), Evidence([]))
+    assert found.cause_id == "unknown"
+
+
+def test_a_revocation_list_that_was_not_to_be_had_is_no_cause_once_the_attempt_went_on() -> None:
+    fetched = ["crl fetching failed", "certificate status is not available"]
+    found = diagnose(Evidence([]), Evidence([*fetched, "the frobnicator is jammed"]))
+    assert found.cause_id == "unknown"
+    assert "the frobnicator is jammed" in quoted(found, "responder")
+
+
+def test_an_answer_that_waits_for_a_revocation_list_is_not_called_lost() -> None:
+    found = diagnose(
+        Evidence(["retransmit 1 of request with message ID 1"]),
+        Evidence(["parsed IKE_AUTH request 1 [ IDi CERT ]", "fetching crl from 'http://ye1.c.lencr.org/43.crl' ..."]),
+    )
+    assert (found.cause_id, found.end) == ("revocation-fetch-failed", "responder")
+
+
+def test_one_duplicate_replaced_is_routine() -> None:
+    line = "deleting duplicate IKE_SA for peer 'home.example.org' due to uniqueness policy"
+    assert diagnose(Evidence([]), Evidence([line])).cause_id == "unknown"
+
+
+# --- a tunnel that stands ---------------------------------------------------------------------------------------------
+
+
+def associations(name: str, end_name: str, connection: str) -> list[Sa]:
+    text = (TRANSCRIPTS / name / f"{end_name}.list-sas.pretty.txt").read_text()
+    return security_associations(vici.parse(text), connection)
+
+
+def standing(name: str = "6.0.1-ok") -> tuple[Evidence, Evidence]:
+    initiator, responder = case(name)
+    return (
+        replace(initiator, sas=associations(name, "home", "ula-net-vps4")),
+        replace(responder, sas=associations(name, "vps4", "ula-net-home")),
+    )
+
+
+def counted(evidence: Evidence, packets_in: int, packets_out: int) -> Evidence:
+    assert evidence.sas
+    [sa] = evidence.sas
+    [child] = sa.children
+    child = replace(child, packets_in=packets_in, packets_out=packets_out)
+    return replace(evidence, sas=[replace(sa, children=(child,))])
+
+
+def test_a_real_tunnel_is_ok() -> None:
+    assert diagnose(*standing()).stage is Stage.OK
+
+
+def test_a_real_narrowing_is_found_though_no_line_tells_of_it() -> None:
+    found = diagnose(*standing("6.0.1-ts-narrowed"))
+    assert (found.stage, found.cause_id) == (Stage.CHILD_SA, "ts-narrowed")
+    assert "fdd7:5938:e2e6:1::/64 was narrowed away" in found.cause
+
+
+def test_another_cipher_than_planned_is_found() -> None:
+    initiator, responder = standing()
+    strict = ends(Ipsec("always", esp_proposals=("chacha20poly1305",)))[0]
+    found = diagnose(replace(initiator, end=strict), responder)
+    assert found.cause_id == "not-as-planned"
+    assert "AES_GCM_16-256" in found.cause
+    assert "chacha20poly1305" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("home", "vps4", "cause_id", "end"),
+    [
+        ((0, 4), (0, 0), "esp-blocked", "responder"),
+        ((0, 4), (4, 4), "esp-blocked", "initiator"),
+        ((0, 4), (4, 0), "no-return-traffic", "responder"),
+        ((0, 0), (0, 0), "nothing-enters-tunnel", "initiator"),
+        ((4, 4), (4, 4), "no-return-traffic", "responder"),
+    ],
+)
+def test_lost_packets_are_traced_by_what_each_end_counted(
+    home: tuple[int, int], vps4: tuple[int, int], cause_id: str, end: str
+) -> None:
+    initiator, responder = standing()
+    evidence = counted(initiator, *home), counted(responder, *vps4)
+    found = diagnose(*evidence, traffic_lost=True)
+    assert (found.stage, found.cause_id, found.end) == (Stage.TRAFFIC, cause_id, end)
+    assert diagnose(*evidence).stage is Stage.OK
+
+
+def test_a_failed_firewall_script_explains_lost_packets() -> None:
+    initiator, responder = standing()
+    responder = replace(responder, log=[*responder.log, "09[CHD] updown: /bin/sh: 1: iptables: not found"])
+    assert diagnose(initiator, responder, traffic_lost=True).cause_id == "updown-failed"
+
+
+def test_a_tunnel_that_only_one_end_believes_in_is_said() -> None:
+    initiator, responder = standing()
+    found = diagnose(initiator, replace(responder, log=["00[DMN] Starting charon-systemd IKE daemon"], sas=[]))
+    assert (found.cause_id, found.end) == ("one-sided", "initiator")
+    assert "Starting charon-systemd" in quoted(found, "responder")
+
+
+UP = [
+    "09[IKE] IKE_SA ula-net-vps4[1] established between 192.0.2.2[home.example.org]...192.0.2.1[vps4.example.org]",
+    "09[IKE] CHILD_SA ula-net-vps4{1} established with SPIs 85a88a75_i 5041e7f2_o and TS fd00::/64 === fd01::/64",
+]
+
+
+@pytest.mark.parametrize(
+    ("after", "up"),
+    [
+        ([], True),
+        (["10[IKE] retransmit 1 of request with message ID 3"], True),
+        (["10[IKE] giving up after 5 retransmits"], False),
+        (["10[IKE] deleting IKE_SA ula-net-vps4[1] between 192.0.2.2[a]...192.0.2.1[b]"], False),
+        (["10[IKE] closing CHILD_SA ula-net-vps4{1} with SPIs 95655bce_i (0 bytes)"], False),
+        (["00[DMN] SIGTERM received, shutting down"], False),
+        (  # a rekeying: the successor stands
+            [
+                "10[IKE] CHILD_SA ula-net-vps4{2} established with SPIs 1_i 2_o and TS fd00::/64 === fd01::/64",
+                "10[IKE] closing CHILD_SA ula-net-vps4{1} with SPIs 95655bce_i (0 bytes)",
+            ],
+            True,
+        ),
+        (  # a reauthentication, make before break
+            [
+                "10[IKE] IKE_SA ula-net-vps4[2] established between 192.0.2.2[a]...192.0.2.1[b]",
+                "10[IKE] CHILD_SA ula-net-vps4{2} established with SPIs 1_i 2_o and TS fd00::/64 === fd01::/64",
+                "10[IKE] deleting IKE_SA ula-net-vps4[1] between 192.0.2.2[a]...192.0.2.1[b]",
+            ],
+            True,
+        ),
+    ],
+)
+def test_a_log_tells_whether_the_tunnel_stands(after: list[str], *, up: bool) -> None:
+    assert stands(read_lines([*UP, *after])) is up
+
+
+# --- where nothing is known -------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_understood_is_said_to_be_so_and_quoted() -> None:
+    found = diagnose(
+        Evidence(["09[IKE] initiating IKE_SA ula-net-vps4[1] to 192.0.2.1", "09[IKE] the frobnicator is jammed"]),
+        Evidence(["11[IKE] 192.0.2.2 is initiating an IKE_SA", "11[ENC] generating noise", "11[IKE] wobble detected"]),
+    )
+    assert (found.cause_id, found.stage) == ("unknown", Stage.NO_ANSWER)
+    assert "not one that is known" in found.cause
+    assert "the frobnicator is jammed" in quoted(found, "initiator")
+    assert "wobble detected" in quoted(found, "responder")
+    assert "noise" not in quoted(found, "responder")
+
+
+@pytest.mark.parametrize(
+    ("said", "stage"),
+    [
+        ("received AUTHENTICATION_FAILED notify error", Stage.IKE_SA),
+        ("received NO_PROPOSAL_CHOSEN notify error", Stage.IKE_SA),
+        ("received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built", Stage.CHILD_SA),
+        ("initiating IKE_SA ula-net-vps4[1] to 192.0.2.1", Stage.NO_ANSWER),
+        ("nothing known", Stage.CONFIG),
+    ],
+)
+def test_a_symptom_alone_gives_the_stage_and_no_cause(said: str, stage: Stage) -> None:
+    found = diagnose(Evidence([said]), Evidence([]))
+    assert (found.cause_id, found.stage) == ("unknown", stage)
+    assert "no log of the responder" in found.cause
+
+
+def test_an_end_without_a_log_cannot_contradict_the_other() -> None:
+    _, responder = case("remote-id-mismatch-responder")
+    assert diagnose(Evidence([]), responder).cause_id == "peer-auth-failed"
+
+
+def test_the_counters_tell_where_both_logs_are_silent() -> None:
+    sent = swanctl.message_counters(
+        vici.parse((TRANSCRIPTS / "6.0.1-ok/home.counters.pretty.txt").read_text()),
+    )
+    heard = dict.fromkeys(sent, 0)
+    found = diagnose(Evidence([], counters=sent), Evidence([], counters=heard))
+    assert (found.stage, found.cause_id, found.end) == (Stage.NO_ANSWER, "peer-init-unreachable", "responder")
+    found = diagnose(Evidence([], counters=sent), Evidence([], counters={**heard, "ike-init-in-req": 1}))
+    assert (found.cause_id, "UDP 4500" in found.cause) == ("retransmit-send-timeout", True)
