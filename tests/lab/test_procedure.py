@@ -1,0 +1,188 @@
+"""The whole procedure on real hosts: what the audit says, what apply does, what rollback undoes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from product import Product
+
+from lab import Lab, snapshot
+from steps.procedure import PROCEDURE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+SITES = ("home", "vps4")
+STEPS = [section.name for section in PROCEDURE]
+TITLES = {section.title: section.name for section in PROCEDURE}
+OURS = ("file:/var/lib/ipsec-runbook*", "the before-images, which are what rollback works from")
+
+
+def picture(lab: Lab) -> dict[str, dict[str, str]]:
+    return {site: snapshot.take(lab, site, (*snapshot.IGNORED, OURS)) for site in SITES}
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    lab = Lab("procedure")
+    lab.down()
+    lab.up(print)
+    yield Product(lab)
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def fresh(product: Product) -> dict[str, dict[str, str]]:
+    return picture(product.lab)
+
+
+@pytest.fixture(scope="module")
+def audited(product: Product, fresh: object) -> object:  # noqa: ARG001 - the picture is taken first
+    return product.audit()
+
+
+@pytest.fixture(scope="module")
+def before(product: Product, audited: object) -> dict[str, dict[str, dict[str, str]]]:  # noqa: ARG001 - in this order
+    """The hosts as they were when each step was confirmed, by a person at a terminal."""
+    pictures = {}
+
+    def remember(title: str) -> None:
+        pictures[TITLES[title]] = picture(product.lab)
+
+    code, said = product.apply_at_a_terminal(remember)
+    assert code == 0, said
+    return pictures
+
+
+def test_an_audit_of_fresh_hosts_finds_changes_at_every_step_but_apparmor(audited: object) -> None:
+    assert audited.code == 3
+    steps = {step for step, _, _ in audited.not_in_order}
+    assert steps == set(STEPS) - {"apparmor"}
+
+
+def test_an_audit_changes_nothing(product: Product, fresh: object, audited: object) -> None:  # noqa: ARG001 - after it
+    now = picture(product.lab)
+    assert {site: snapshot.diff(fresh[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
+
+
+def test_every_step_is_asked_about_once_and_applied(before: dict[str, object]) -> None:
+    assert list(before) == [step for step in STEPS if step != "apparmor"]
+
+
+def test_what_was_audited_is_what_was_applied(product: Product, audited: object, before: object) -> None:  # noqa: ARG001 - after it
+    report = max((product.lab.directory / ".runbook" / "logs").glob("*-apply.json"))
+    applied = __import__("json").loads(report.read_text())
+    changed = {
+        (step["name"], part["target"], part["part"])
+        for step in applied["steps"]
+        for part in step["parts"]
+        if part["change"]
+    }
+    assert changed == audited.not_in_order
+
+
+@pytest.mark.usefixtures("before")
+def test_after_apply_all_is_in_order_and_a_second_apply_changes_nothing(product: Product) -> None:
+    assert product.audit().code == 0
+    again = product.apply()
+    assert (again.code, again.changes) == (0, {})
+    shutil.rmtree(product.lab.directory / ".runbook" / "checkpoints")
+    then = picture(product.lab)
+    without = product.apply()
+    assert (without.code, without.changes) == (0, {})
+    now = picture(product.lab)
+    assert {site: snapshot.diff(then[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
+
+
+DAMAGE = {
+    "nginx's configuration changed": (
+        "vps4",
+        "echo '# edited' >>/etc/nginx/conf.d/ipsec-runbook.conf",
+        {("nginx", "vps4", "file /etc/nginx/conf.d/ipsec-runbook.conf"), ("nginx", "vps4", "nginx's loaded configuration")},
+    ),
+    "written, but not loaded by nginx": (
+        "home",
+        "touch /etc/nginx/conf.d/ipsec-runbook.conf",
+        {("nginx", "home", "nginx's loaded configuration")},
+    ),
+    "nginx stopped": (
+        "home",
+        "systemctl stop nginx",
+        {("nginx", "home", "service nginx.service"), ("nginx", "home", "nginx's loaded configuration")},
+    ),
+    "nginx disabled": ("vps4", "systemctl disable -q nginx", {("nginx", "vps4", "service nginx.service")}),
+    "legacy starter unmasked": (
+        "vps4",
+        "systemctl unmask -q strongswan-starter",
+        {("strongswan", "vps4", "masked service strongswan-starter.service")},
+    ),
+    "key readable by others": (
+        "home",
+        "chmod 644 /etc/swanctl/private/home.example.test.key",
+        {("credentials", "home", "file /etc/swanctl/private/home.example.test.key")},
+    ),
+    "a CA certificate gone": (
+        "vps4",
+        "rm $(ls -d /etc/swanctl/x509ca/ipsec-runbook-* | head -1)",
+        {("credentials", "vps4", "CA certificates in /etc/swanctl/x509ca")},
+    ),
+    "a stale CA certificate left": (
+        "home",
+        "cp $(ls -d /etc/swanctl/x509ca/ipsec-runbook-* | head -1) /etc/swanctl/x509ca/ipsec-runbook-old.pem",
+        {("credentials", "home", "CA certificates in /etc/swanctl/x509ca")},
+    ),
+    "an address gone": (
+        "home",
+        "ip -6 address del fdd7:5938:e2e6:3::1/128 dev eth0",
+        {("addresses", "home", "address fdd7:5938:e2e6:3::1/128 on eth0")},
+    ),
+    "the stored addresses gone": (
+        "vps4",
+        "rm /etc/network/interfaces.d/ipsec-runbook",
+        {("addresses", "vps4", "file /etc/network/interfaces.d/ipsec-runbook")},
+    ),
+    "a connection unloaded": (
+        "vps4",
+        "mv /etc/swanctl/conf.d/ula-net-home.conf /root/; swanctl --load-conns >/dev/null; "
+        "mv /root/ula-net-home.conf /etc/swanctl/conf.d/",
+        {("connection", "vps4", "loaded connection ula-net-home")},
+    ),
+    "charon's keys cleared": (
+        "home",
+        "mv /etc/swanctl/private/home.example.test.key /root/; swanctl --load-creds --clear >/dev/null; "
+        "mv /root/home.example.test.key /etc/swanctl/private/",
+        {("connection", "home", "loaded connection ula-net-vps4")},
+    ),
+    "the tunnel taken down": (
+        "home",
+        "swanctl --terminate --ike ula-net-vps4 >/dev/null",
+        {("ping", "home", "tunnel ula-net-vps4")},
+    ),
+}
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_named_and_mended_exactly(product: Product, name: str) -> None:
+    host, script, expected = DAMAGE[name]
+    product.lab.root(host, script)
+    assert product.audit().not_in_order == expected
+    mended = product.apply()
+    assert mended.code == 0, mended.err
+    assert mended.not_in_order == expected
+    assert product.audit().code == 0
+
+
+def test_rollback_step_by_step_gives_back_each_state_before(product: Product, before: dict[str, object]) -> None:
+    for step in reversed(before):
+        done = product.run("rollback", "--step", step, "--yes")
+        assert done.code == 0, done.out + done.err
+        now = picture(product.lab)
+        left = {site: snapshot.diff(before[step][site], now[site]) for site in SITES}
+        assert left == {"home": [], "vps4": []}, f"after the rollback of {step}"
+    rest = [product.lab.root(site, "ls -A /var/lib/ipsec-runbook 2>&1 || true").stdout for site in SITES]
+    assert all("No such file" in each for each in rest)
