@@ -111,6 +111,11 @@ def test_every_key_arrives(directory: Path) -> None:
     assert [str(address) for address in vps5.addresses] == ["192.0.2.5", "2001:db8::5"]
 
 
+def test_encapsulation_may_be_left_to_the_hosts(directory: Path) -> None:
+    network = load_text(changed("encapsulation: always", "encapsulation: auto"), directory)
+    assert network.ipsec.encapsulation == "auto"
+
+
 def test_the_initiator_is_whoever_is_named_else_the_dynamic_end_else_the_first(directory: Path) -> None:
     assert [link.initiator for link in load_text(FULL, directory).links] == ["vps4", "vps4", "home"]
 
@@ -238,7 +243,7 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("agree_to_terms: true", "agree_to_terms: false", 8, "certificates.agree_to_terms", "terms of service"),
     ("agree_to_terms: true", "agree_to_terms: yes", 8, "certificates.agree_to_terms", "write true"),
     ("https://acme.example.org:14000/dir", "letsencript", 6, "certificates.directory", "did you mean `letsencrypt`?"),
-    ("https://acme.example.org:14000/dir", "http://acme.example.org", 6, "certificates.directory", "https"),
+    ("https://acme.example.org:14000/dir", "http://acme.example.org", 6, "certificates.directory", "is not https"),
     ("https://acme.example.org:14000/dir", "https://a:99999/", 6, "certificates.directory", "no URL"),
     ("https://acme.example.org:14000/dir", "https://[::1/", 6, "certificates.directory", "no URL"),
     ("https://acme.example.org:14000/dir", "https:///dir", 6, "certificates.directory", "no URL"),
