@@ -7,6 +7,9 @@ the last brace, the shell has parsed nothing that it could run (POSIX, Shell Com
 The output comes between two marks, fresh random ones for each run. What a login shell or sudo prints before the first
 is dropped, and an answer without the last is known to be cut short. A process that the script leaves in the
 background and that holds the output open is not waited for.
+
+A line that drops must not cut a script in half, and the first thing it wrote into the broken pipe would (SIGPIPE, in
+the middle of dpkg). So the output passes through a drain that goes on taking it when nobody takes it any more.
 """
 
 from __future__ import annotations
@@ -29,25 +32,37 @@ def new_mark() -> str:
     return "runbook-" + secrets.token_hex(16)
 
 
-def wrap(script: str, mark: str, *, path: str = PATH) -> bytes:
+def wrap(script: str, mark: str, *, path: str = PATH, behind: str = "") -> bytes:
     """Return what a POSIX shell must read to run `script` framed by `mark`; nothing less of it runs anything.
 
-    The script's own line numbers are kept one higher in the shell's messages. Its standard input is empty, and it
-    runs in a subshell, so that neither its `exit` nor its traps can take the last mark away.
+    The script's lines count from 2 in the shell's messages. Its standard input is empty, and it runs in a subshell,
+    so that neither its `exit` nor its traps can take the last mark away.
+
+    Args:
+        script: What to run.
+        mark: From `new_mark`.
+        path: The PATH it finds.
+        behind: An argument of a process on the same machine; the script starts when there is no such process left.
 
     Raises:
         ValueError: The script holds a NUL, which no shell can read.
     """
     if "\0" in script:
         raise ValueError("a shell script cannot hold a NUL")
+    # A bracket round the last letter keeps grep from finding its own argument.
+    wait = (
+        f"while grep -qsxz '{behind[:-1]}[{behind[-1]}]' /proc/[0-9]*/cmdline; do sleep 0.2; done\n" if behind else ""
+    )
     return (
         f"runbook_script() {{ :\n{script}\n}}\n"
+        "runbook_drain() { cat; cat >/dev/null; }\n"
         "{\n"
         f"PATH={shlex.quote(path)} LC_ALL=C; export PATH LC_ALL; umask 022; cd /\n"
+        f"{wait}"
         f"echo {mark} >&2; echo {mark}\n"
-        "(runbook_script) </dev/null; runbook_code=$?\n"
+        "{ { (runbook_script) </dev/null; runbook_code=$?\n"
         f'echo {mark} >&2; echo {mark} "$runbook_code"\n'
-        'exit "$runbook_code"\n'
+        "} 2>&1 >&3 3>&- | runbook_drain >&2 3>&-; } 3>&1 | runbook_drain\n"
         "}\n"
     ).encode("utf-8", "surrogateescape")
 

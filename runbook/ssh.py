@@ -4,6 +4,8 @@ The command given to the host's login shell, whichever that is, holds no secret 
 follows on standard input (`runbook.frame`). What becomes root is decided in that command, on the host. Where sudo
 wants a password, the first run learns it from `sudo -n` and takes a second channel; from then on each run waits for
 sudo's own prompt, a random word, before it sends the password, and for root's shell before it sends the script.
+
+A script whose line dropped goes on to its end, or to its time limit; the next one waits for that on the host.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import select
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import paramiko
@@ -48,6 +50,14 @@ class _Job:
     purpose: str
     timeout: float
     on_line: OnLine | None
+
+
+@dataclass(frozen=True)
+class _Ghost:
+    """A script whose line dropped: it may still run on the host, as a process with the argument `tag`."""
+
+    tag: str
+    timeout: float
 
 
 class _PasswordWantedError(Exception):
@@ -88,6 +98,7 @@ class SSHHost:
         self._login = Login(name, target, ssh_config, Prompts(ask, password), limits or Limits())
         self._line: Line | None = None
         self._password: str | None = None
+        self._ghost: _Ghost | None = None
         self._observe = observe
 
     def login(self) -> None:
@@ -156,16 +167,24 @@ class SSHHost:
         return self._login.prompts.password(f"[sudo] password for {user} on {self.name}: ")
 
     def _exec(self, job: _Job, password: str | None) -> Answer:
-        prompt, ready = new_mark(), new_mark()
-        shell = f"timeout -k {_KILL_AFTER} {job.timeout:.3f} /bin/sh"
+        prompt, ready, tag = new_mark(), new_mark(), new_mark()
+        ghost = self._ghost
+        limit = job.timeout + (ghost.timeout if ghost else 0)
+        shell = f"timeout -k {_KILL_AFTER} {limit:.3f} /bin/sh -s {tag}"
         line, channel = self._channel(
             job, _sudo_command(shell) if password is None else _ask_command(shell, prompt, ready)
         )
         with closing(channel):
-            session = _Session(self.name, line, channel, job)
+            session = _Session(self.name, line, channel, replace(job, timeout=limit))
             if password is not None:
                 session.become_root(password, prompt, ready)
-            return session.run()
+            try:
+                answer = session.run(behind=ghost.tag if ghost else "")
+            except BrokenLineError:
+                self._ghost = ghost or _Ghost(tag, job.timeout)
+                raise
+        self._ghost = None
+        return answer
 
     def _channel(self, job: _Job, command: str) -> tuple[Line, paramiko.Channel]:
         """Open a channel with `command`; where the connection turns out to be dead, once more over a new one."""
@@ -222,9 +241,9 @@ class _Session:
             raise SudoError(f"{self._name}: sudo refuses the password of {self._line.user}")
         raise _no_root(self._name, self._line.user, self._frame.noise.replace(prompt, ""))
 
-    def run(self) -> Answer:
-        """Send the script and return its answer; see `Host.run` for what it raises."""
-        self._send(wrap(self._job.script, self._mark))
+    def run(self, *, behind: str) -> Answer:
+        """Send the script and return its answer; see `Host.run` for what it raises, `wrap` for `behind`."""
+        self._send(wrap(self._job.script, self._mark, behind=behind))
         with suppress(OSError, EOFError):
             self._channel.shutdown_write()
         self._receive(lambda: self._frame.ended, self._job.timeout + _KILL_AFTER + _GRACE)

@@ -168,6 +168,12 @@ class Relay(Listener):
                     if not self._pass(source, server if source is connection else connection, up=source is connection):
                         return
 
+    def settle(self) -> None:
+        """Wait until a line that was cut is gone; the next one will stand."""
+        for thread in self._threads:
+            thread.join()
+        self.cut.clear()
+
     def close(self) -> None:
         self.cut.set()
         super().close()

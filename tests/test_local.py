@@ -67,9 +67,11 @@ def test_an_interrupt_of_ours_ends_the_script() -> None:
         os.kill(int(heard[0]), 0)
 
 
-def test_a_shell_that_is_killed_is_said() -> None:
+def test_a_shell_that_is_killed_is_said(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = f"echo last words >&2; until test -e {go}; do sleep 0.01; done; kill -9 0"
     with pytest.raises(StepError, match="controller: try was cut short: last words"):
-        LocalHost().run("echo last words >&2; kill -9 $$", purpose="try")
+        LocalHost().run(script, purpose="try", on_line=lambda _: go.touch())
 
 
 def test_every_run_is_told_and_secret_output_is_not() -> None:

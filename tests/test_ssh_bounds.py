@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,14 @@ def test_out_of_time_not_even_one_that_ignores_it_lives_on(box: Callable[..., SS
     assert host.run(f"kill -0 {heard[0]}", purpose="look").code == 1
 
 
+def test_a_daemon_that_holds_the_output_does_not_hold_up_the_end(box: Callable[..., SSHHost]) -> None:
+    host = box()
+    heard: list[str] = []
+    with pytest.raises(StepError, match="was ended on the host"):
+        host.run("setsid sleep 300 & echo $! >&2; sleep 301", purpose="try", timeout=0.3, on_line=heard.append)
+    assert host.run(f"kill {heard[0]}", purpose="tidy").code == 0  # it was still there
+
+
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
 def test_a_script_that_is_cut_on_its_way_runs_nothing(
     box: Callable[..., SSHHost], relay: Relay, tmp_path: Path, share: float
@@ -72,6 +81,21 @@ def test_a_script_that_is_cut_on_its_way_runs_nothing(
     wait = f"while pgrep -f '[t]imeout -k 5 {seconds}'; do sleep 0.02; done"
     assert box().run(wait, purpose="look", timeout=20).code == 0
     assert not trace.exists()
+
+
+def test_a_script_whose_line_drops_goes_on_to_its_end_and_the_next_one_waits_for_it(
+    box: Callable[..., SSHHost], relay: Relay, tmp_path: Path
+) -> None:
+    host = box(port=relay.port)
+    trace, go = tmp_path / "trace", tmp_path / "go"
+    script = f"set -e; echo 0 >&2; until test -e {go}; do echo more; echo more >&2; done; seq 100000; echo end >{trace}"
+    with pytest.raises(BrokenLineError):
+        host.run(script, purpose="try", timeout=30, on_line=lambda _: relay.cut.set())
+    relay.settle()
+    assert not trace.exists()
+    threading.Timer(0.5, go.touch).start()
+    assert host.run(f"cat {trace}", purpose="look").stdout == "end\n"
+    assert host.run("echo more", purpose="look").stdout == "more\n"
 
 
 def test_a_line_that_falls_silent_is_noticed(box: Callable[..., SSHHost], relay: Relay) -> None:
@@ -101,9 +125,7 @@ def test_a_connection_lost_between_two_runs_is_made_again(box: Callable[..., SSH
     host = box(port=relay.port)
     host.run("true", purpose="try")
     relay.cut.set()
-    for thread in relay._threads:
-        thread.join()
-    relay.cut.clear()
+    relay.settle()
     assert host.run("echo again", purpose="try").stdout == "again\n"
     assert host.logins == 2
 

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +77,7 @@ def failure(host: SSHHost) -> str:
     return one_sentence(error)
 
 
-def test_each_reason_has_its_sentence(
-    box: Callable[..., SSHHost], stack: ExitStack, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_each_reason_has_its_sentence(box: Callable[..., SSHHost], stack: ExitStack) -> None:
     reasons = {}
     for listener in (Mute, Slammer, Web):
         server = listener()
@@ -99,7 +99,31 @@ def test_each_reason_has_its_sentence(
     assert "did not answer within 1 s" in reasons["full"]
     assert reasons["name"] == "home: the name nowhere.invalid does not resolve"
     assert re.search(r"refused the log-in of nobody-of-that-name; keys tried: \S+/client$", reasons["user"])
-    assert capfd.readouterr().err == ""
+
+
+def test_paramiko_itself_says_nothing(stack: ExitStack, tmp_path: Path) -> None:
+    server = Web()
+    stack.callback(server.close)
+    (tmp_path / "config").touch()
+    program = (
+        "import sys, pathlib, runbook.errors, runbook.ssh\n"
+        f"host = runbook.ssh.SSHHost('home', '127.0.0.1:{server.port}', ssh_config=pathlib.Path(sys.argv[1]))\n"
+        "try:\n    host.login()\nexcept runbook.errors.UnreachableError:\n    print('refused')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program, str(tmp_path / "config")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+
+
+def test_small_packets_are_not_held_back(box: Callable[..., SSHHost]) -> None:
+    host = box()
+    host.login()
+    assert host._line is not None
+    assert host._line._transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_an_ssh_config_that_is_not_there(tmp_path: Path) -> None:
