@@ -63,20 +63,33 @@ def _options(
 
 
 @app.command()
-def audit(file: File = SITES, json: Json = False) -> None:
+def audit(
+    file: File = SITES,
+    json: Json = False,
+    step: Annotated[str, typer.Option("--step", help="Report this step alone.")] = "",
+    site: Annotated[str, typer.Option("--site", help="Look at this site alone.")] = "",
+    probe: Annotated[bool, typer.Option("--probe", help="Then use what is in order: HTTP requests, pings.")] = False,
+) -> None:
     """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
     from runbook.session import Session
 
+    if step:
+        _step(step)
     with Session(file, "audit", yes=True, json=json) as session:
+        if site:
+            session.limit_to(site)
         session.executor.connect()
-        plans = session.executor.audit()
+        plans = [plan for plan in session.executor.audit() if step in {"", plan.step.name}]
+        if not json:
+            for plan in plans:
+                session.narrator.plan(plan)
+        if probe:
+            session.executor.probe()
         code = _audit_code(session.executor, plans)
         report = session.report(plans, code)
         if json:
             typer.echo(report)
         else:
-            for plan in plans:
-                session.narrator.plan(plan)
             session.terminal.line(_audit_words(plans, code))
     raise typer.Exit(code)
 
@@ -84,14 +97,26 @@ def audit(file: File = SITES, json: Json = False) -> None:
 @app.command()
 def apply(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
     """Bring every step in order, asking before each that changes something. Goes on where an earlier run stopped."""
+    raise typer.Exit(_apply("apply", file, yes=yes, json=json))
+
+
+@app.command()
+def resume(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
+    """Say what an earlier run left unfinished, verify what it did, and go on."""
+    raise typer.Exit(_apply("resume", file, yes=yes, json=json))
+
+
+def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
+    from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
 
     refuse_without_answer(yes=yes, json=json)
-    with Session(file, "apply", yes=yes, json=json) as session:
-        again = f"runbook apply --file {file}"
+    again = f"runbook resume --file {file}"
+    with Session(file, command, yes=yes, json=json) as session:
         session.finish_step_on_interrupt(again)
-        session.executor.connect()
-        plans: Sequence[Plan] = []
+        if command == "resume":
+            session.tell_unfinished()
+        session.executor.connect(Owner.this_process())
         try:
             plans = session.executor.apply()
         except RunbookError as stopped:
@@ -103,26 +128,80 @@ def apply(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
             typer.echo(report)
         elif code:
             session.terminal.line(f"not finished; when it is mended, go on with: {again}")
+            for name in dict.fromkeys(event.step for event in session.document.failures if event.step):
+                session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
         else:
             changes = sum(len(found) for plan in plans for found in plan.changes.values())
             session.terminal.line(f"done: {changes} changes made, every step is in order")
-    raise typer.Exit(code)
+    return code
 
 
 @app.command()
 def rollback(
-    step: Annotated[str, typer.Option("--step", help="The step to undo.")], file: File = SITES, yes: Yes = False
+    file: File = SITES,
+    yes: Yes = False,
+    step: Annotated[str, typer.Option("--step", help="Undo this step alone.")] = "",
+    to: Annotated[str, typer.Option("--to", help="Undo every step after this one.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
-    """Undo what a step changed, showing first what; what was changed by others since is kept."""
+    """Undo what steps changed, the last first, showing first what; what was changed by others since is kept."""
+    from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
-    from runbook.undo import undo_step
+    from runbook.undo import undo
+    from steps.procedure import PROCEDURE
 
+    if sum(map(bool, (step, to, everything))) != 1:
+        raise UsageError("say what to undo", hint="give one of --step STEP, --to STEP, --all")
     refuse_without_answer(yes=yes, json=False)
-    _step(step)
+    names = [section.name for section in PROCEDURE]
+    if step or to:
+        at = names.index(_step(step or to).name)
+        names = names[at + 1 :] if to else [step]
     with Session(file, "rollback", yes=yes, json=False) as session:
-        undo_step(session, step, yes=yes)
+        session.finish_step_on_interrupt("the same command")
+        session.executor.connect(Owner.this_process())
+        undo(session, names, yes=yes)
         code = _failure_code(session.executor)
     raise typer.Exit(code)
+
+
+@app.command()
+def status(file: File = SITES) -> None:
+    """Say where each target stands, and what comes next."""
+    from runbook.session import Session
+    from runbook.status import standing
+
+    with Session(file, "status", yes=True, json=False) as session:
+        session.tell_unfinished()
+        session.executor.connect()
+        plans = session.executor.audit()
+        for line in standing(plans, session.executor.failures):
+            session.terminal.line(line)
+        code = _audit_code(session.executor, plans)
+    raise typer.Exit(code)
+
+
+@app.command()
+def unlock(file: File = SITES, yes: Yes = False) -> None:
+    """Free hosts that another run holds, after saying who holds them. Do it only when that run is over."""
+    from runbook.session import Session, refuse_without_answer
+    from runbook.unlock import unlock as free
+
+    refuse_without_answer(yes=yes, json=False)
+    with Session(file, "unlock", yes=yes, json=False) as session:
+        session.executor.connect()
+        free(session, yes=yes)
+        code = _failure_code(session.executor)
+    raise typer.Exit(code)
+
+
+@app.command()
+def log(file: File = SITES) -> None:
+    """Read the last run's log back: what was run where, with what result."""
+    from runbook.logview import last_log
+
+    for line in last_log(file):
+        typer.echo(line)
 
 
 @app.command()

@@ -43,6 +43,8 @@ class Connected:
 
     target: str
     seconds: float
+    held_by: str = ""
+    """Another run that holds the host, in words; only a run that changes nothing goes on then."""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal, State
-from runbook.errors import PlanChangedError, RunbookError, StepError, UnreachableError
+from runbook import lock
+from runbook.errors import LockedError, PlanChangedError, RunbookError, StepError, UnreachableError
 from runbook.events import (
     Applied,
     Applying,
@@ -28,6 +30,7 @@ from runbook.events import (
     StepDone,
     Undone,
 )
+from runbook.lock import Owner
 from runbook.step import CONTROLLER, Finding, Step, Verdict
 
 if TYPE_CHECKING:
@@ -70,20 +73,54 @@ class Executor:
         self._journal = journal
         self._notify = notify
         self._confirm = confirm
+        self._scope = frozenset(targets)
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.failures: dict[str, RunbookError] = {}
         """What went wrong first, by target."""
+        self._owner: Owner | None = None
         self._unfinished: dict[str, dict[str, str]] = {}
         self.stop_requested = False
         """Set from outside (Ctrl-C): the step in hand is finished, then the run stops."""
 
-    def connect(self) -> None:
-        """Log in everywhere and read what there is to read, side by side; what cannot be reached is in `failures`."""
+    def connect(self, owner: Owner | None = None) -> None:
+        """Log in everywhere and read what there is to read, side by side; what cannot be reached is in `failures`.
+
+        A run that changes hosts is their `owner` from here on, until `release`. Raises LockedError, with no host
+        locked by us, when another run holds one.
+        """
+        self._owner = owner
         self._side_by_side(self._working_targets(), self._connect)
+        held = next((error for error in self.failures.values() if isinstance(error, LockedError)), None)
+        if held:
+            self.release()
+            raise held
+
+    def release(self) -> None:
+        """Let other runs have the hosts; one that cannot be reached any more is left to see that we are gone."""
+
+        def free(target: Target) -> None:
+            with suppress(RunbookError):
+                target.run(lock.free(self._owner.text if self._owner else ""), purpose="free the lock")
+
+        locked = [name for name in self._working_targets() if self.targets[name].facts.get("lock")]
+        if self._owner:
+            self._side_by_side([name for name in locked if name not in self._unreachable()], free)
+        self._owner = None
+
+    def limit_to(self, targets: Collection[str]) -> None:
+        """Look at these targets alone."""
+        self._scope = frozenset(targets)
 
     def audit(self) -> list[Plan]:
         """Compare every step with its targets; changes nothing. Targets that failed are left out."""
         return [self._plan(step) for step in self.steps]
+
+    def probe(self) -> None:
+        """Prove every step by using its result, where it is in order: requests, pings. Lasting changes: none."""
+        for step in self.steps:
+            plan = self._plan(step)
+            if plan.in_order:
+                self._check(plan)
 
     def apply(self) -> list[Plan]:
         """Bring every step in order, asking before each that changes something; returns what was found at each.
@@ -98,22 +135,21 @@ class Executor:
             plans.append(plan)
         return plans
 
-    def undoable(self, step: str) -> dict[str, list[Image]]:
-        """What can be undone of a step, by target: its before-images there, newest first."""
+    def images(self) -> dict[str, list[Image]]:
+        """What can be undone, by target: the before-images there, newest first."""
         found: dict[str, list[Image]] = {}
 
         def look(target: Target) -> None:
-            target.host.login()
-            found[target.name] = [image for image in target.images() if image.step == step]
+            found[target.name] = target.images()
 
-        self._side_by_side(self._step(step).targets(), look)
-        return {target: images for target, images in found.items() if images}
+        self._side_by_side([name for name in self._working_targets() if name not in self.failures], look)
+        return found
 
-    def rollback(self, step: str, undoable: Mapping[str, Sequence[Image]]) -> None:
-        """Undo a step on its targets, the newest application first; what the admin changed since is kept."""
+    def rollback(self, step: str, images: Mapping[str, Sequence[Image]]) -> None:
+        """Undo applications of a step, the newest first on each target; what the admin changed since is kept."""
 
         def undo(target: Target) -> None:
-            for name in [image.name for image in undoable[target.name]]:
+            for name in [image.name for image in images[target.name]]:
                 # looked at again: what a later application had changed is put back by now
                 image = next(each for each in target.images() if each.name == name)
                 keep = frozenset(each.number for each in image.changes if each.status == "changed since")
@@ -121,23 +157,44 @@ class Executor:
                 self._record(step, target.name, State.UNDONE, image.name)
                 self._notify(Undone(step, target.name, image.name))
 
-        self._side_by_side(list(undoable), undo, step)
+        self._side_by_side(list(images), undo, step)
 
     def _step(self, name: str) -> Step:
         return next(each for each in self.steps if each.name == name)
 
     def _working_targets(self) -> list[str]:
-        return list(dict.fromkeys(target for step in self.steps for target in step.targets()))
+        return list(dict.fromkeys(target for step in self.steps for target in self._targets_of(step)))
+
+    def _targets_of(self, step: Step) -> list[str]:
+        return [target for target in step.targets() if target in self._scope]
 
     def _connect(self, target: Target) -> None:
         began = time.monotonic()
         target.host.login()
         mine = [step for step in self.steps if target.name in step.targets()]
-        facts = "\n".join(dict.fromkeys(step.facts for step in mine if step.facts))
+        facts = [step.facts for step in mine if step.facts]
+        if target.name != CONTROLLER:
+            facts.append(lock.take(self._owner) if self._owner else lock.look())
         if facts:
-            target.learn(facts)
+            target.learn("\n".join(dict.fromkeys(facts)))
+        held_by = self._held_by_another(target)
         target.read(self._probes(mine, target))
-        self._notify(Connected(target.name, time.monotonic() - began))
+        self._notify(Connected(target.name, time.monotonic() - began, held_by))
+
+    def _held_by_another(self, target: Target) -> str:
+        """Who else holds the target, in words; raises LockedError where that keeps us from it."""
+        text = target.facts.get("lock", "")
+        if not text or (self._owner and text == self._owner.text):
+            return ""
+        holder = Owner.parse(text)
+        words = f"{holder.who} since {holder.since}" if holder else "somebody who does not say who"
+        if self._owner and holder and holder.is_dead:
+            target.learn(f"{lock.free(text)}\n{lock.take(self._owner)}", more=True)
+            return self._held_by_another(target)
+        if self._owner:
+            hint = "wait for it, or if it is over: runbook unlock"
+            raise LockedError(f"another run holds {target.name}: {words}", hint=hint)
+        return f"{words} (over)" if holder and holder.is_dead else words
 
     def _probes(self, steps: Sequence[Step], target: Target) -> list[str]:
         return [
@@ -149,8 +206,9 @@ class Executor:
 
     def _plan(self, step: Step) -> Plan:
         """Compare a step with the targets that can be reached; tells nobody."""
-        blocked = {target: why for target in step.targets() if (why := self._waits_for(step, target))}
-        free = [target for target in step.targets() if target not in blocked and target not in self._unreachable()]
+        targets = self._targets_of(step)
+        blocked = {target: why for target in targets if (why := self._waits_for(step, target))}
+        free = [target for target in targets if target not in blocked and target not in self._unreachable()]
         findings: dict[str, list[Finding]] = {}
 
         def verify(target: Target) -> None:

@@ -48,6 +48,8 @@ class Narrator:
     @__call__.register
     def _(self, event: Connected) -> None:
         self._terminal.line(self._terminal.paint(f"{event.target}: connected and read in {event.seconds:.1f} s", "dim"))
+        if event.held_by:
+            self._terminal.line(f"{event.target}: another run holds it: {event.held_by}")
 
     @__call__.register
     def _(self, event: Failed) -> None:

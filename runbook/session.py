@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from checkpoints import Journal
+from checkpoints import Journal, State
 from logs import Redactor, RunLog
 from runbook import prompt
 from runbook.document import Document
@@ -60,10 +60,11 @@ class Session:
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
         self._log = RunLog(self._report.with_suffix(".jsonl"), self.redact)
         self.targets = self._targets(self.network, data)
+        self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line)
         self.executor = Executor(
             procedure(self.network),
             self.targets,
-            Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line),
+            self.journal,
             self._notify,
             self._confirm(yes=yes),
         )
@@ -74,11 +75,27 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End every connection, and the log."""
+        """Free the hosts, end every connection, and the log."""
+        self.executor.release()
         for target in self.targets.values():
             target.host.close()
         self.terminal.__exit__()
         self._log.close()
+
+    def limit_to(self, site: str) -> None:
+        """Look at one site, and this machine; raises UsageError for a site that is not in the file."""
+        if site not in self.network.sites:
+            raise UsageError(f"there is no site {site!r}", hint=f"the sites are: {', '.join(self.network.sites)}")
+        self.executor.limit_to({CONTROLLER, site})
+
+    def tell_unfinished(self) -> None:
+        """Say what the checkpoints know of that was begun and not finished; the hosts themselves are asked next."""
+        latest = self.journal.latest()
+        for checkpoint in latest.values():
+            if checkpoint.state is State.INTENT:
+                self.terminal.line(f"{checkpoint.target}: {checkpoint.step} was cut off; it is verified again")
+            elif checkpoint.state is State.FAILED:
+                self.terminal.line(f"{checkpoint.target}: {checkpoint.step} failed: {checkpoint.note}")
 
     def report(self, plans: Sequence[Plan], exit_code: int) -> str:
         """The run's JSON document; it is kept beside the log."""

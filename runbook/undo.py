@@ -8,31 +8,55 @@ from runbook import prompt
 from runbook.executor import StoppedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from runbook.images import Image
     from runbook.session import Session
+    from runbook.step import Step
+
+_WORDS = {"as we left it": "undo", "as before": "nothing to undo", "cut off": "undo", "changed since": "KEEP"}
 
 
-def undo_step(session: Session, step: str, *, yes: bool) -> None:
-    """Undo a step wherever it was applied; raises StoppedError when the user says no."""
-    undoable = session.executor.undoable(step)
-    for target, images in undoable.items():
-        for image in images:
-            session.terminal.line(f"{target}: {step}, applied as {image.name}")
-            for line in _lines(image):
-                session.terminal.line(f"    {line}")
-    if not undoable:
-        session.terminal.line(f"nothing of {step} is there to undo")
+def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
+    """Undo these steps, the last first, wherever they were applied; raises StoppedError when the user says no."""
+    images = session.executor.images()
+    steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
+    say = session.terminal.line
+    for step in steps:
+        for target, applied in _of(step, images).items():
+            for image in applied:
+                say(f"{target}: {step.name}, applied as {image.name}")
+                for line in _lines(image):
+                    say(f"    {line}")
+        for dependant, targets in _dependants(session.executor.steps, step, names, images).items():
+            say(f"    {dependant} needs {step.name} and stays in place on {', '.join(targets)}")
+    if not steps:
+        say(f"nothing of {', '.join(names)} is there to undo")
         return
-    if not yes and not prompt.confirm(f"Undo this on {', '.join(undoable)}?"):
+    if not yes and not prompt.confirm("Undo this?"):
         raise StoppedError("nothing was undone")
-    session.executor.rollback(step, undoable)
+    for step in steps:
+        session.executor.rollback(step.name, _of(step, images))
+
+
+def _of(step: Step, images: Mapping[str, Sequence[Image]]) -> dict[str, list[Image]]:
+    """The applications of a step, by target; only targets that have one."""
+    mine = {target: [image for image in found if image.step == step.name] for target, found in images.items()}
+    return {target: found for target, found in mine.items() if found}
+
+
+def _dependants(
+    steps: Sequence[Step], step: Step, undone: Sequence[str], images: Mapping[str, Sequence[Image]]
+) -> dict[str, list[str]]:
+    """The steps that need `step`, are not undone with it, and were applied somewhere: with their targets."""
+    others = [each for each in steps if step.name in each.needs and each.name not in undone]
+    return {each.name: list(_of(each, images)) for each in others if _of(each, images)}
 
 
 def _lines(image: Image) -> list[str]:
-    words = {"as we left it": "undo", "as before": "nothing to undo", "cut off": "undo", "changed since": "KEEP"}
     lines = []
     for change in reversed(image.changes):
         note = f" ({change.status})" if change.status != "as we left it" else ""
         lasting = f"; {change.irreversible}" if change.irreversible else ""
-        lines.append(f"{words[change.status]}: {change.summary}{note}{lasting}")
+        lines.append(f"{_WORDS[change.status]}: {change.summary}{note}{lasting}")
     return lines
