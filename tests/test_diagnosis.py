@@ -193,6 +193,15 @@ def test_an_answer_that_waits_for_a_revocation_list_is_not_called_lost() -> None
 def test_one_duplicate_replaced_is_routine() -> None:
     line = "deleting duplicate IKE_SA for peer 'home.example.org' due to uniqueness policy"
     assert diagnose(Evidence([]), Evidence([line])).cause_id == "unknown"
+    repeated_by_swanctl = Evidence([line], swanctl=[line] * 5)
+    assert diagnose(Evidence([]), repeated_by_swanctl).cause_id == "unknown"
+
+
+def test_what_a_responder_says_tells_nothing_when_the_initiator_says_it_to_others() -> None:
+    found = diagnose(
+        Evidence(["no matching peer config found"]), Evidence(["received AUTHENTICATION_FAILED notify error"])
+    )
+    assert found.cause_id == "unknown"
 
 
 # --- a tunnel that stands ---------------------------------------------------------------------------------------------
@@ -305,6 +314,16 @@ UP = [
 )
 def test_a_log_tells_whether_the_tunnel_stands(after: list[str], *, up: bool) -> None:
     assert stands(read_lines([*UP, *after])) is up
+    bare = (re.sub(r"^\d+\[[A-Z]{3}\] ", "", line) for line in [*UP, *after])
+    assert stands(read_lines(f"Nov 23 14:00:00 home charon-systemd[77]: {line}" for line in bare)) is up
+
+
+def test_a_tunnel_that_came_up_at_the_second_try_is_ok() -> None:
+    tried = [
+        "08[IKE] initiating IKE_SA ula-net-vps4[1] to 192.0.2.1",
+        "08[IKE] retransmit 1 of request with message ID 0",
+    ]
+    assert diagnose(Evidence([*tried, *UP]), Evidence(UP)).stage is Stage.OK
 
 
 # --- where nothing is known -------------------------------------------------------------------------------------------

@@ -97,6 +97,22 @@ def test_a_real_narrowing_is_seen_at_both_ends() -> None:
         assert any("fdd7:5938:e2e6:1::/64 was narrowed away" in problem for problem in negotiated_problems(end, sa))
 
 
+def test_the_same_cipher_with_another_integrity_is_another_suite() -> None:
+    text = sample("swanctl-list-sas").replace(
+        "        encr-alg = AES_GCM_16\n", "        encr-alg = AES_CBC\n        integ-alg = HMAC_SHA1_96\n"
+    )
+    [sa] = security_associations(vici.parse(text), "ula-net-vps4")
+    planned, found = (ends(Ipsec("always", esp_proposals=(text,)))[0] for text in ("aes256-sha384", "aes256-sha1"))
+    assert negotiated_problems(found, sa) == []
+    assert any("AES_CBC-256/HMAC_SHA1_96" in problem for problem in negotiated_problems(planned, sa))
+
+
+def test_a_selector_written_otherwise_is_the_same() -> None:
+    text = sample("swanctl-list-sas").replace("fdd7:5938:e2e6:1::/64", "FDD7:5938:e2e6:0001::/64")
+    [sa] = security_associations(vici.parse(text), "ula-net-vps4")
+    assert negotiated_problems(ends(Ipsec("always"))[0], sa) == []
+
+
 def test_any_of_several_proposals_will_do() -> None:
     home, _ = ends(Ipsec("always", esp_proposals=("aes128gcm16", "aes256gcm16"), ike_proposals=(
         "chacha20poly1305-prfsha256-x25519", "aes128gcm16-aes256gcm16-prfsha384-ecp384"

@@ -266,6 +266,10 @@ def test_a_connection_that_is_not_loaded_is_said() -> None:
     assert swanctl.differences(wanted, loaded) == ["charon has not loaded the connection"]
 
 
+def test_an_association_of_that_name_is_no_connection() -> None:
+    assert swanctl.loaded_connection(vici.parse(sample("swanctl-list-sas")), "ula-net-vps4") is None
+
+
 def test_the_order_of_selectors_does_not_matter() -> None:
     text = sample("6.0.1-list-conns-fixed")
     one, other = "          fdd7:5938:e2e6:1::/64\n", "          fdd7:5938:e2e6:3::1/128\n"
