@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -73,13 +74,18 @@ class Wanted:
     authorities: tuple[x509.Certificate, ...]
 
 
-_OURS: Final = """\
-/^list-cert event/ { event = ""; ours = 0 }
-{ event = event $0 "\\t" }
-/flag = CA|has_privkey = yes/ { ours = 1 }
-/^\\}/ { if (ours) print event; event = "" }"""
-"""Of what charon lists: CAs, and certificates whose key it has; it also remembers those that peers showed it.
-Sorted: charon lists them in another order each time."""
+_CONNECTION: Final = """\
+/^list-conn event/ { event = ""; ours = 0 }
+{ event = event $0 "\\n" }
+$0 == "  " name " {" { ours = 1 }
+/^\\}/ { if (ours) printf "%s", event; event = "" }"""
+"""Of all connections that charon lists, the one called `name`."""
+
+_CERTIFICATES: Final = """\
+/^list-cert event/ { key = "-" }
+/^  has_privkey = yes/ { key = "key" }
+/^  data = / { print key, substr($3, 3) }"""
+"""Each certificate that charon lists: whether it has its key, and its DER in hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,21 @@ class LoadedConnection(Part):
         return f"loaded connection {self.end.connection}"
 
     def probe(self) -> str:
-        """The daemon's listings, and whether it has read the file since that was last changed."""
+        """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read the file.
+
+        Nothing that others have loaded is printed: what they change is not a change of ours.
+        """
         name, path = quote(self.end.connection), quote(self.path)
+        ours = " ".join(f"-e {_hash(each)}" for each in (self.credentials.leaf, *self.credentials.authorities))
         return f"""\
 command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
 conns=$(swanctl --list-conns --pretty 2>/dev/null) || {{ echo 'not running'; exit 0; }}
-printf '%s\\n--\\n' "$conns"
-swanctl --list-certs --pretty 2>/dev/null | awk '{_OURS}' | sort | tr '\\t' '\\n'
-printf '%s\\n' --
+printf '%s\\n' "$conns" | awk -v name={name} '{_CONNECTION}'
+echo --
+swanctl --list-certs --pretty 2>/dev/null | awk '{_CERTIFICATES}' | while read -r key der; do
+    printf '%s %s\\n' "$(printf %s "$der" | sha256sum | cut -d' ' -f1)" "$key"
+done | grep -F {ours} | sort -u
+echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |
     awk -v changed="$(stat -c %.Z {path})" '$1 < changed {{ stale = 1 }} END {{ print stale ? "stale" : "current" }}'"""
@@ -126,28 +139,27 @@ journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name
     def _problems(self, text: str) -> list[str]:
         if text.strip() in {"not installed", "not running"}:
             return [f"charon is {text.strip()}"]
-        conns, _, rest = text.partition("\n--\n")
-        certs, _, file = rest.rpartition("--\n")
+        conns, certificates, file = text.split("--\n")
         wanted = swanctl.wanted_connection(self.end, certificate=self.credentials.leaf, anchors=self.anchors)
         loaded = swanctl.loaded_connection(parse(conns), self.end.connection)
         if loaded is None:
             return [f"charon has not loaded {self.end.connection}"]
         stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
-        return [*swanctl.differences(wanted, loaded), *self._missing(certs), *stale]
+        return [*swanctl.differences(wanted, loaded), *self._missing(certificates), *stale]
 
     def _missing(self, listing: str) -> list[str]:
         """The certificates that charon does not hold, in words."""
-        loaded = {each.der: each for each in swanctl.loaded_certificates(parse(listing))}
-        leaf = loaded.get(self.credentials.leaf.public_bytes(Encoding.DER))
+        held = dict(line.split(" ") for line in listing.splitlines())
+        leaf = held.get(_hash(self.credentials.leaf))
         own = []
         if leaf is None:
             own = [f"charon has not loaded the certificate of {self.end.here.fqdn}"]
-        elif not leaf.has_private_key:
+        elif leaf != "key":
             own = [f"charon has no private key for the certificate of {self.end.here.fqdn}"]
         return own + [
             f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}"
             for each in self.credentials.authorities
-            if each.public_bytes(Encoding.DER) not in loaded
+            if _hash(each) not in held
         ]
 
     def _load(self, problems: Sequence[str]) -> Change:
@@ -157,3 +169,8 @@ journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name
             settle="! systemctl is-active --quiet strongswan.service || swanctl --load-all --clear --noprompt >&2",
             diff="\n".join(f"! {problem}" for problem in problems),
         )
+
+
+def _hash(certificate: x509.Certificate) -> str:
+    """By which a certificate is known among those that charon lists: SHA-256 of its DER in hexadecimal."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER).hex().encode()).hexdigest()
