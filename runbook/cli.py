@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Join the private IPv6 networks of your hosts by an encrypted tunnel, step by step.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: quick, and the same when piped
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -220,7 +221,9 @@ def explain(step: Annotated[str, typer.Argument(help="A step's name, as `runbook
     typer.echo(f"{section.title}\n{'=' * len(section.title)}\n\n{section.explain()}")
 
 
-lab_app = typer.Typer(help="Throwaway hosts on this machine, to rehearse on.", no_args_is_help=True)
+lab_app = typer.Typer(
+    help="Throwaway hosts on this machine, to rehearse on.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(lab_app, name="lab")
 
 Name = Annotated[str, typer.Option("--name", help="Which lab; several can exist at a time.")]
