@@ -7,20 +7,20 @@ import secrets
 import subprocess
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from runbook.host import Answer
 from runbook.script import PRELUDE, quote
 from runbook.step import Verdict
-from runbook.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from runbook.step import Finding, Part
+    from runbook.target import Target
 
 MULTI = {"nft": "/usr/sbin/xtables-nft-multi", "legacy": "/usr/sbin/xtables-legacy-multi"}
 """The programs behind iptables on Debian: over nf_tables, and over the kernel's older interface."""
@@ -47,13 +47,13 @@ class Namespace:
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.sh("ip link set lo up")
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
 
-    def run(self, script: str, **_: Any) -> Answer:
+    def run(self, script: str, **_: object) -> Answer:
         began = time.monotonic()
         path = f"PATH={self.tools}:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(

@@ -5,7 +5,7 @@
 #   others   the other rules in the chains of `wanted`
 #   live     what to feed to iptables-restore --noflush, so that ours become those of `wanted`
 #   file     the same text with ours become those of `wanted`; `ended` is 1 where it ends in a line end
-#   survey   CHAIN/POLICY/CLOSED/NEW for each chain of the kernel's in the table filter
+#   survey   CHAIN/CLOSED/NEW for each chain of the kernel's in the table filter
 # `wanted` has lines of TABLE PLACE RULE, where place 0 is to be found: before the first rule that ends the chain for
 # such packets, else at its end; before the rules that log what is about to be dropped, in both cases.
 
@@ -103,7 +103,7 @@ function say_survey(    names, i, j, new, rule) {
             if (new == "-" && rule ~ / --(ctstate|state) NEW / && ("filter", target(rule, "-")) in policy)
                 new = target(rule, "-")
         }
-        printf "%s%s/%s/%d/%s", separator, names[i], policy["filter", names[i]], \
+        printf "%s%s/%d/%s", separator, names[i], \
             policy["filter", names[i]] != "ACCEPT" || stops("filter", names[i], "[a-z0-9-]+", 0), new
         separator = " "
     }

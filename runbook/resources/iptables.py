@@ -44,7 +44,6 @@ SURVEY: Final = f"awk -v mode=survey {quote(_AWK)}"
 class Chain:
     """One of the kernel's chains in the table filter, as the admin has it."""
 
-    policy: str
     closed: bool
     """Whether a new packet that no rule speaks of is dropped."""
     new: str
@@ -55,8 +54,8 @@ def parse_survey(line: str) -> dict[str, Chain]:
     """Each of INPUT, FORWARD and OUTPUT that is there, from the line that `SURVEY` printed."""
     chains = {}
     for word in line.split():
-        name, policy, closed, new = word.split("/")
-        chains[name] = Chain(policy, closed == "1", "" if new == "-" else new)
+        name, closed, new = word.split("/")
+        chains[name] = Chain(closed == "1", "" if new == "-" else new)
     return chains
 
 
@@ -216,7 +215,7 @@ class StoredRules(_Rules):
         )
 
     def _put(self, *, test: bool) -> str:
-        judge = quote(f'{self.program}-restore -w {LOCK_SECONDS} --test <"$new"') if test else "''"
+        judge = f'"{self.program}-restore -w {LOCK_SECONDS} --test <\\"\\$new\\""' if test else "''"
         return f'rb_put "$path" "$(stat -c %a -- "$path")" "$(stat -c %u:%g -- "$path")" {judge} <"$image/new.$index"'
 
 

@@ -1,0 +1,66 @@
+"""What the two firewall steps share: who manages a host's firewall, and which module of ours works it.
+
+Another kind of firewall is a module with `FACTS` and `parts`, and its line in `BACKENDS`.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from runbook.step import Part, Verdict
+from steps import saved_iptables
+from steps.openings import Opening, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Backend(Protocol):
+    """A module that works one kind of firewall."""
+
+    @property
+    def FACTS(self) -> str:  # noqa: N802 - a module's constant
+        """Shell that prints what it must know of a host, as `firewall_NAME=VALUE` lines."""
+
+    def parts(self, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
+        """What the host should look like for the openings to be there, now and after a reboot."""
+
+
+BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType(
+    {
+        "": saved_iptables,
+    },
+)
+"""By the name of the manager at work on the host; with none of those looked for, the rules are the admin's own."""
+
+FACTS: Final = """\
+firewall_managers=
+for firewall_each in firewalld netfilter-persistent nftables; do
+    ! systemctl is-active --quiet "$firewall_each" 2>/dev/null || firewall_managers="$firewall_managers $firewall_each"
+done
+! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf || firewall_managers="$firewall_managers ufw"
+if ! command -v iptables-save >/dev/null && nft list ruleset 2>/dev/null | grep -q .; then
+    firewall_managers="$firewall_managers nft"
+fi
+printf 'firewall_managers=%s\\n' "${firewall_managers# }"
+printf 'firewall_addresses=%s\\n' "$(ip -o address show | awk '{ sub("/.*", "", $4); printf "%s ", $4 }')"
+""" + "".join(backend.FACTS for backend in BACKENDS.values())
+"""What has to be known of a host before the openings can be stated there."""
+
+
+def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
+    """What a host should look like so that its firewall lets `openings` through, now and after a reboot."""
+    managers = facts.get("firewall_managers", "").split()
+    if backend := BACKENDS.get(" ".join(managers)):
+        return backend.parts(purpose, openings, facts)
+    if len(managers) > 1:
+        why = (
+            f"{' and '.join(managers)} are both at work on this host's firewall: leave one of them, and run this again"
+        )
+    else:
+        why = (
+            f"{managers[0]} manages this host's firewall, and ipsec-runbook does not touch it yet; "
+            f"let through by its own means: {'; '.join(map(str, openings))}"
+        )
+    return [Said(f"for {purpose}", Verdict.UNKNOWN, why)]

@@ -1,0 +1,66 @@
+"""What a firewall is to let through, in no firewall's language, and what is to be said where it cannot be made so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from runbook.step import Finding, Part, Verdict
+
+if TYPE_CHECKING:
+    from runbook.resources.iptables import Family
+    from runbook.script import Reading
+
+Direction = Literal["INPUT", "FORWARD", "OUTPUT"]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One kind of new connection, or of packet, that is to be let through; what is empty may be anything."""
+
+    family: Family
+    direction: Direction
+    protocol: str = ""
+    port: int | None = None
+    source: str = ""
+    destination: str = ""
+    interface: str = ""
+    """The one it arrives by."""
+    tunnel: Literal["", "in", "out"] = ""
+    """Only what came out of an IPsec tunnel, or will go into one."""
+
+    def __str__(self) -> str:
+        """The opening in words."""
+        words = [
+            f"IPv{self.family}",
+            self.direction.lower(),
+            self.protocol,
+            f"port {self.port}" if self.port else "",
+            f"from {self.source}" if self.source else "",
+            f"to {self.destination}" if self.destination else "",
+            f"by {self.interface}" if self.interface else "",
+            {"": "", "in": "out of a tunnel", "out": "into a tunnel"}[self.tunnel],
+        ]
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class Said(Part):
+    """What is to be said of a firewall where there is nothing to change, or nothing that may be changed."""
+
+    name: str
+    verdict: Verdict
+    note: str
+
+    @property
+    def key(self) -> str:
+        """What it speaks of."""
+        return f"firewall {self.name}"
+
+    def probe(self) -> str:
+        """The facts have told all."""
+        return ":"
+
+    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - the facts have told all
+        """What is said."""
+        return Finding(self.key, self.verdict, self.note)

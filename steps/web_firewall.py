@@ -1,0 +1,185 @@
+"""Opening the firewall for the web, so that the certificate authority can ask."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from runbook.errors import StepError
+from runbook.step import Check, Part, Proof
+from steps import firewall
+from steps.nginx import NOBODY_HAS
+from steps.openings import Opening
+from steps.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook.resources.iptables import Family
+    from runbook.target import Target
+    from steps.network import Site
+
+PORT: Final = 80
+SECONDS: Final = 10.0
+"""How long a server may take to let us in, and then to answer."""
+_NOT_FROM_HERE: Final = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+"""What the kernel says when this machine has no route in an address family: that tells nothing of the site."""
+
+
+class WebFirewall(Section):
+    """Open port 80 to the site's own addresses. The certificate authority looks there whether the name is yours.
+
+    That is where the certificate authority
+    It asks over IPv6 first where the name has such an address, so both families are opened, for the site's static
+    addresses; in a family without any, for what arrives by its interface. The rule goes where the admin's own rules
+    accept new connections (the chain `in-new` in the article). It is first put in force, under a timer that takes it
+    back unless a new login has proved that one is still possible, and then into the file that is loaded at boot.
+
+        nano /etc/network/iptables.save
+            ### ipsec-runbook:web ###
+            -A in-new -d 185.133.75.14/32 -p tcp -m tcp --dport 80 -m comment --comment "ipsec-runbook:web" -j ACCEPT
+        nano /etc/network/ip6tables.save
+        iptables-restore --test < /etc/network/iptables.save
+        iptables -I in-new 2 -d 185.133.75.14/32 -p tcp --dport 80 -m comment --comment ipsec-runbook:web -j ACCEPT
+
+    To check by hand, from elsewhere: `curl -i http://vps4.johncook.co.uk/` gets an empty reply, and
+    `curl -i http://vps4.johncook.co.uk/.well-known/acme-challenge/nonexistant` a 404 (a 307 where another site
+    serves the challenges). On the host, `iptables -nvL in-new` counts what each rule has let in.
+
+    What can go wrong: the provider, or the router in front of the host, has a firewall of its own; nothing loads the
+    file at boot; ufw or firewalld manages the rules, and is not touched.
+    """
+
+    name: ClassVar[str] = "web-firewall"
+    title: ClassVar[str] = "Firewall for the web"
+    needs: ClassVar[tuple[str, ...]] = ("nginx",)
+    facts: ClassVar[str] = firewall.FACTS
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
+        """Port 80 in both families, in force and stored."""
+        return firewall.firewall_parts("web", openings(self.site(target), facts), facts)
+
+    def checks(self) -> Sequence[Check]:
+        """Ask every site from this machine, as the certificate authority will."""
+        return [
+            Check(f"port {PORT} of {site.fqdn} from this machine", (site.name,), self._asks(site))
+            for site in self.network.sites.values()
+        ]
+
+    def _asks(self, site: Site) -> Proof:
+        server = self.network.certificates.challenge_site
+        elsewhere = self.network.sites[server].fqdn if server and server != site.name else ""
+
+        def run(hosts: Mapping[str, Target]) -> Sequence[str]:  # noqa: ARG001 - it is asked from this machine
+            return ask_site(site.fqdn, elsewhere)
+
+        return run
+
+
+def openings(site: Site, facts: Mapping[str, str]) -> Sequence[Opening]:
+    """Port 80 of a site's static addresses that its host has; in a family without any, by its interface."""
+    here = facts.get("firewall_addresses", "").split()
+    families: tuple[Family, ...] = (4, 6)
+    found = []
+    for family in families:
+        own = [each for each in site.addresses if each.version == family and str(each) in here]
+        found += [Opening(family, "INPUT", "tcp", PORT, destination=str(ip_network(each))) for each in own]
+        if not own:
+            found.append(Opening(family, "INPUT", "tcp", PORT, interface=site.interface))
+    return found
+
+
+def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT) -> Sequence[str]:
+    """Ask a site's web server by each of its addresses, and return what it answered, a line for each.
+
+    `/` must get no answer, and a challenge that is not there a 404, or a redirect to the site `elsewhere` that serves
+    the challenges. An address of a family in which this machine has no route is passed over; one at least must answer.
+
+    Raises:
+        StepError: With what is wrong, and where to look.
+    """
+    try:
+        found = socket.getaddrinfo(fqdn, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise StepError(
+            f"{fqdn} does not resolve on this machine ({error.strerror or error})",
+            hint=f"add its A and AAAA records, then look with: getent ahosts {fqdn}",
+        ) from error
+    evidence, passed = [], []
+    for address in dict.fromkeys(str(each[4][0]) for each in found):
+        try:
+            evidence.append(f"{address}: {_ask_address(fqdn, address, elsewhere, port)}")
+        except OSError as error:
+            if error.errno not in _NOT_FROM_HERE:
+                raise _silent(fqdn, address, port, error) from error
+            passed.append(f"{address}: not asked, this machine has no route to it")
+    if not evidence:
+        raise StepError(
+            f"no address of {fqdn} can be asked from this machine: it has no route to {', '.join(passed)}",
+            hint=f"from a machine that has one: curl -i http://{fqdn}{NOBODY_HAS}",
+        )
+    return evidence + passed
+
+
+def _ask_address(fqdn: str, address: str, elsewhere: str, port: int) -> str:
+    """Ask one address for both; raises StepError for a wrong answer, OSError where none is to be had."""
+    root, _ = _get(fqdn, address, "/", port)
+    if root:
+        raise StepError(
+            f"port {port} of {fqdn} ({address}) answers / with {root}, and should close the connection without a word",
+            hint=f"another server has the name or the address; on the host: nginx -T | grep -n 'listen\\|server_name'; "
+            f"ss -ltnp 'sport = :{port}'",
+        )
+    status, location = _get(fqdn, address, NOBODY_HAS, port)
+    wanted, target = (307, f"http://{elsewhere}{NOBODY_HAS}") if elsewhere else (404, "")
+    if (status, location) != (wanted, target):
+        answer = f"{status} {location}".strip() if status else "nothing"
+        raise StepError(
+            f"port {port} of {fqdn} ({address}) answers {NOBODY_HAS} with {answer}, not with {wanted} {target}".strip(),
+            hint=f"look at the server that answers: curl -i --connect-to ::{_bracketed(address)}: http://{fqdn}{NOBODY_HAS}",
+        )
+    return f"/ closed without an answer, {NOBODY_HAS} {wanted} {target}".strip()
+
+
+def _get(fqdn: str, address: str, path: str, port: int) -> tuple[int, str]:
+    """The status of an answer and where it sends us; (0, "") where the connection is closed without one."""
+    connection = http.client.HTTPConnection(fqdn, port, timeout=SECONDS)
+    try:
+        connection.sock = socket.create_connection((address, port), timeout=SECONDS)
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Location", "")
+    except (http.client.RemoteDisconnected, ConnectionResetError):
+        return 0, ""
+    except http.client.HTTPException as error:
+        raise StepError(
+            f"port {port} of {fqdn} ({address}) does not speak HTTP: {error!r}",
+            hint=f"see what listens there, on the host: ss -ltnp 'sport = :{port}'",
+        ) from error
+    finally:
+        connection.close()
+
+
+def _silent(fqdn: str, address: str, port: int, error: OSError) -> StepError:
+    """Why an address does not answer, and where to look."""
+    program = "ip6tables" if ip_address(address).version == 6 else "iptables"  # noqa: PLR2004 - IPv6
+    if isinstance(error, ConnectionRefusedError):
+        why = "the connection is refused"
+        hint = f"nothing listens there, or a rule rejects it; on the host: ss -ltn 'sport = :{port}'; {program} -nvL"
+    elif isinstance(error, TimeoutError):
+        why = f"nothing came back within {SECONDS:g} seconds"
+        hint = (
+            f"a firewall drops it, there or on the way (the provider's, a router's); on the host: {program} -nvL shows "
+            "whether the rule's counter moves"
+        )
+    else:
+        why = error.strerror or str(error)
+        hint = f"look at the way there: ping {address}; is it the site's address? getent ahosts {fqdn}"
+    return StepError(f"port {port} of {fqdn} ({address}) does not answer: {why}", hint=hint)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
