@@ -89,7 +89,6 @@ function want(    lines, n, i, words, rule, key) {
 function complain(text) {
     print text | "cat >&2"
     close("cat >&2")
-    failed = 1
     exit 65
 }
 
@@ -125,22 +124,20 @@ function say_live(    i, table, key) {
     }
 }
 
-function say_file(    i, key, at, n, text) {
+function say_file(    i, key, at, text) {
     for (i = 1; i <= wants; i++) {
         key = want_table[i] SUBSEP want_chain[i]
+        if (!(want_table[i] in commit)) complain("there is no table " want_table[i] " in the file")
         text = (given[key]++ ? "" : "### " ENVIRON["mark"] " ###\n") want_rule[i] "\n"
         if (found[key] <= size[key]) {
             at = line_of[key, found[key]]
             while (line[at - 1] ~ /^[ \t]*#/ && !(at - 1 in ours)) at--
-        } else if (size[key]) at = line_of[key, size[key]] + 1
-        else if (want_table[i] in commit) at = commit[want_table[i]]
-        else complain("there is no table " want_table[i] " in the file")
+        } else at = size[key] ? line_of[key, size[key]] + 1 : commit[want_table[i]]
         before[at] = before[at] text
     }
-    for (i = 1; i <= NR + 1; i++) {
-        n = i == NR + 1
-        if (i in before) printf "%s", n && !ENVIRON["ended"] ? "\n" substr(before[i], 1, length(before[i]) - 1) : before[i]
-        if (!n && !(i in ours)) printf "%s%s", line[i], i == NR && !ENVIRON["ended"] ? "" : "\n"
+    for (i = 1; i <= NR; i++) {
+        if (i in before) printf "%s", before[i]
+        if (!(i in ours)) printf "%s%s", line[i], i == NR && !ENVIRON["ended"] ? "" : "\n"
     }
 }
 
