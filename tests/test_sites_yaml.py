@@ -116,6 +116,11 @@ def test_encapsulation_may_be_left_to_the_hosts(directory: Path) -> None:
     assert network.ipsec.encapsulation == "auto"
 
 
+def test_a_contact_may_be_written_as_people_write_it(directory: Path) -> None:
+    network = load_text(changed("hostmaster@example.org", "Jo.O'Neil+ca@Example.ORG"), directory)
+    assert network.certificates.contact == "Jo.O'Neil+ca@Example.ORG"
+
+
 def test_the_initiator_is_whoever_is_named_else_the_dynamic_end_else_the_first(directory: Path) -> None:
     assert [link.initiator for link in load_text(FULL, directory).links] == ["vps4", "vps4", "home"]
 
