@@ -111,14 +111,10 @@ def test_every_key_arrives(directory: Path) -> None:
     assert [str(address) for address in vps5.addresses] == ["192.0.2.5", "2001:db8::5"]
 
 
-def test_encapsulation_may_be_left_to_the_hosts(directory: Path) -> None:
-    network = load_text(changed("encapsulation: always", "encapsulation: auto"), directory)
-    assert network.ipsec.encapsulation == "auto"
-
-
-def test_a_contact_may_be_written_as_people_write_it(directory: Path) -> None:
-    network = load_text(changed("hostmaster@example.org", "Jo.O'Neil+ca@Example.ORG"), directory)
-    assert network.certificates.contact == "Jo.O'Neil+ca@Example.ORG"
+def test_auto_and_an_address_as_people_write_it_are_taken(directory: Path) -> None:
+    assert load_text(changed("encapsulation: always", "encapsulation: auto"), directory).ipsec.encapsulation == "auto"
+    contact = "Jo.O'Neil+ca@Example.ORG"
+    assert load_text(changed("hostmaster@example.org", contact), directory).certificates.contact == contact
 
 
 def test_the_initiator_is_whoever_is_named_else_the_dynamic_end_else_the_first(directory: Path) -> None:
