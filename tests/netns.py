@@ -28,24 +28,43 @@ MULTI = {"nft": "/usr/sbin/xtables-nft-multi", "legacy": "/usr/sbin/xtables-lega
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network namespace")
 
 # systemd runs no timers in a namespace: the reversal is kept for the test to run it.
+SYSTEMCTL = """\
+#!/bin/sh
+[ "$1" = is-active ] || exit 0
+for last; do :; done
+grep -qsx "$last" "$(dirname "$0")/active"
+"""
 SYSTEMD_RUN = '#!/bin/sh\nfor last; do :; done\nprintf "%s\\n" "$last" >"$(dirname "$0")/armed"\n'
 
 
 class Namespace:
-    """A host that is a network namespace of this machine, with one of the two iptables in its PATH."""
+    """A host that is a network namespace of this machine, with one of the two iptables in its PATH.
+
+    What it writes to /etc lands in the directory `etc`.
+    """
 
     def __init__(self, directory: Path, variant: str = "nft") -> None:
         self.name = f"rb-t-{secrets.token_hex(4)}"
+        self.etc = directory / f"etc-{self.name}" / "upper"
+        self.etc.mkdir(parents=True)
+        self.etc.with_name("work").mkdir()
         self.tools = directory / f"bin-{self.name}"
         self.tools.mkdir()
         for family in ("iptables", "ip6tables"):
             for program in ("", "-save", "-restore"):
                 (self.tools / f"{family}{program}").symlink_to(MULTI[variant])
-        for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", "#!/bin/sh\nexit 0\n")):
+        for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
             (self.tools / name).write_text(text)
             (self.tools / name).chmod(0o755)
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.sh("ip link set lo up")
+
+    @property
+    def _own_etc(self) -> str:
+        """Shell that lays `etc` over /etc, for as long as the script runs: ip(8) gives it mounts of its own."""
+        return (
+            f"mount -t overlay -o lowerdir=/etc,upperdir={self.etc},workdir={self.etc.with_name('work')} overlay /etc\n"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +77,7 @@ class Namespace:
         path = f"PATH={self.tools}:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
             ["ip", "netns", "exec", self.name, "env", "-i", path, "LC_ALL=C", "/bin/sh", "-s"],
-            input=script.encode(errors="surrogateescape"),
+            input=(self._own_etc + script).encode(errors="surrogateescape"),
             capture_output=True,
             check=False,
         )

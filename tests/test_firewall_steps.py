@@ -1,0 +1,404 @@
+"""The two firewall sections, on hosts that are network namespaces with the article's files or with others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from netns import MULTI, Namespace, in_order, needs_root, shellcheck
+
+from runbook.errors import StepError
+from runbook.step import Verdict
+from runbook.target import Target
+from steps import web_firewall
+from steps.ipsec_firewall import SYSCTL_FILE, IpsecFirewall
+from steps.nginx import NOBODY_HAS
+from steps.sites_yaml import load
+from steps.web_firewall import WebFirewall, ask_site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from runbook.step import Finding, Step
+    from steps.network import Network
+
+SITES = """\
+ula_prefix: fdd7:5938:e2e6::/48
+link_subnet: 3
+certificates: {{directory: letsencrypt-staging, contact: hostmaster@example.org, agree_to_terms: true{more}}}
+sites:
+  home: {{ssh: home, fqdn: home.example.org, address: dynamic, subnet: 1, interface: eth0}}
+  vps4: {{ssh: vps4, fqdn: vps4.example.org, address: [192.0.2.10, "2001:db8::10"], subnet: 8e71, interface: eth0}}
+links:
+  - between: [home, vps4]
+"""
+FIREWALL = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:in-new - [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -m conntrack --ctstate INVALID -j DROP
+-A INPUT -m conntrack --ctstate NEW -j in-new
+### SSH ###
+-A in-new -p tcp -m tcp --dport 22 -j ACCEPT
+COMMIT
+"""
+HOOK = "#!/bin/sh\niptables-restore < /etc/network/iptables.save\nip6tables-restore < /etc/network/ip6tables.save\n"
+
+
+def network(path: Path, more: str = "") -> Network:
+    (path / "sites.yaml").write_text(SITES.format(more=more))
+    return load(path / "sites.yaml")
+
+
+@pytest.fixture
+def vps4(tmp_path: Path, variant: str) -> Iterator[Namespace]:
+    with Namespace(tmp_path, variant) as host:
+        host.sh(
+            "rm -rf /etc/network; mkdir -p /etc/network/if-pre-up.d /etc/sysctl.d;"
+            "ip link add eth0 type veth peer name other; ip link set other up; ip link set eth0 up;"
+            "ip addr add 192.0.2.10/24 dev eth0;"
+            "ip addr add 2001:db8::10/64 dev eth0 nodad"
+        )
+        yield host
+
+
+@pytest.fixture
+def variant() -> str:
+    return "nft"
+
+
+def furnish(host: Namespace, text: str = FIREWALL, hook: str = HOOK) -> None:
+    """Give a host the article's firewall: the files, the hook that loads them, and the rules in force."""
+    for name in ("iptables.save", "ip6tables.save"):
+        (host.etc / "network" / name).write_text(text)
+    path = host.etc / "network/if-pre-up.d/firewall"
+    path.write_text(hook)
+    path.chmod(0o755)
+    host.sh("for each in iptables ip6tables; do $each-restore </etc/network/$each.save; done")
+
+
+def snapshot(host: Namespace) -> str:
+    files = "for each in $(find /etc/network /etc/sysctl.d -type f | sort); do echo $each; cat $each; done"
+    return host.rules() + host.sh(f"{files}; grep . /proc/sys/net/ipv6/conf/*/forwarding")
+
+
+def verify(step: Step, target: Target) -> list[Finding]:
+    target.readings.clear()
+    target.learn(step.facts)
+    return step.verify(target)
+
+
+def apply(step: Step, target: Target) -> list[Finding]:
+    step.apply(target, [each for each in verify(step, target) if each.change], {}, step.name)
+    return verify(step, target)
+
+
+@pytest.fixture
+def target(vps4: Namespace, tmp_path: Path) -> Target:
+    target = Target(vps4, str(tmp_path / "images"))
+    target.name = "vps4"
+    return target
+
+
+@needs_root
+@pytest.mark.parametrize("variant", sorted(MULTI))
+def test_the_articles_firewall_is_opened_and_closed_again(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    furnish(vps4)
+    web, ipsec = WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))
+    before = snapshot(vps4)
+    assert [each.verdict for each in verify(web, target)] == [Verdict.ABSENT] * 4
+    verify(ipsec, target)
+    assert snapshot(vps4) == before, "looking changes nothing"
+
+    assert in_order(apply(web, target))
+    with_web = snapshot(vps4)
+    assert in_order(apply(ipsec, target))
+    assert in_order(verify(web, target))
+
+    rules = vps4.rules().splitlines()
+    mark = '-m comment --comment "ipsec-runbook:'
+    assert f'-A in-new -d 192.0.2.10/32 -p tcp -m tcp --dport 80 {mark}web" -j ACCEPT' in rules
+    assert f'-A in-new -d 2001:db8::10/128 -p tcp -m tcp --dport 80 {mark}web" -j ACCEPT' in rules
+    for outer in ("-p udp -m udp --dport 500", "-p udp -m udp --dport 4500", "-p esp"):
+        assert rules.count(f'-A in-new {outer} {mark}ipsec" -j ACCEPT') == 2
+    policy = f'-m policy --dir in --pol ipsec --proto esp {mark}ipsec" -j ACCEPT'
+    home, here = ("fdd7:5938:e2e6:1::/64", "fdd7:5938:e2e6:3::1/128"), "fdd7:5938:e2e6:8e71::/64"
+    for there in home:
+        assert f"-A INPUT -s {there} -d fdd7:5938:e2e6:3::8e71/128 {policy}" in rules
+        assert f"-A INPUT -s {there} -d {here} {policy}" in rules
+        assert f"-A FORWARD -s {there} -d {here} {policy}" in rules
+        assert f"-A FORWARD -s {here} -d {there} {policy.replace('dir in', 'dir out')}" in rules
+    assert not [line for line in rules if line.startswith("-A OUTPUT")], "everything may leave already"
+    assert vps4.sh("cat /proc/sys/net/ipv6/conf/eth0/forwarding") == "1\n"
+
+    in_force = vps4.rules()
+    vps4.sh(HOOK)
+    assert vps4.rules() == in_force, "a reboot brings back what is in force now"
+
+    target.unmake(ipsec.name, frozenset())
+    assert snapshot(vps4) == with_web
+    target.unmake(web.name, frozenset())
+    assert snapshot(vps4) == before
+
+
+@needs_root
+def test_the_sections_can_be_undone_in_any_order(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    furnish(vps4)
+    before = snapshot(vps4)
+    web, ipsec = WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))
+    apply(web, target)
+    apply(ipsec, target)
+    target.unmake(web.name, frozenset())
+    assert in_order(verify(ipsec, target))
+    target.unmake(ipsec.name, frozenset())
+    assert snapshot(vps4) == before
+
+
+@needs_root
+def test_what_is_missing_is_named_and_only_that_is_mended(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    furnish(vps4)
+    ipsec = IpsecFirewall(network(tmp_path))
+    apply(ipsec, target)
+    done = snapshot(vps4)
+    vps4.sh("ip6tables -D in-new -p esp -m comment --comment ipsec-runbook:ipsec -j ACCEPT")
+    wrong = [each for each in verify(ipsec, target) if each.verdict is not Verdict.IN_ORDER]
+    assert [each.key for each in wrong] == ["ip6tables rules in force for ipsec"]
+    target.make("mended", ipsec.name, wrong, {})
+    assert snapshot(vps4) == done
+
+
+@needs_root
+def test_where_not_everything_may_leave_the_tunnel_may(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    furnish(vps4, FIREWALL.replace("OUTPUT ACCEPT", "OUTPUT DROP"))
+    assert in_order(apply(IpsecFirewall(network(tmp_path)), target))
+    rules = vps4.rules()
+    assert rules.count("-A OUTPUT -p udp -m udp --dport 4500 ") == 2
+    assert rules.count("-A OUTPUT -s fdd7:5938:e2e6:8e71::/64 -d fdd7:5938:e2e6:1::/64 -m policy --dir out ") == 1
+
+
+@needs_root
+def test_a_site_without_a_static_address_is_opened_by_its_interface(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4)
+    target.name = "home"
+    assert in_order(apply(WebFirewall(network(tmp_path)), target))
+    assert vps4.rules().count("-A in-new -i eth0 -p tcp -m tcp --dport 80 ") == 2
+
+
+@needs_root
+def test_advertisements_are_kept_before_forwarding_would_end_them(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4)
+    vps4.sh("ip -6 route add default via fe80::1 dev eth0 proto ra")
+    before = snapshot(vps4) + vps4.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")
+    ipsec = IpsecFirewall(network(tmp_path))
+    keys = [each.key for each in verify(ipsec, target)]
+    assert keys[:2] == ["sysctl net/ipv6/conf/eth0/accept_ra", "sysctl net.ipv6.conf.all.forwarding"]
+    assert in_order(apply(ipsec, target))
+    vps4.sh("ip -6 route del default")
+    assert in_order(verify(ipsec, target)), "the first seconds after a reboot, before an advertisement has come"
+    assert [each.key for each in verify(ipsec, target)] == keys
+    applied = vps4.sh(f"sysctl -n -p {SYSCTL_FILE}")
+    assert applied.split() == ["2", "1"]
+    target.unmake(ipsec.name, frozenset())
+    assert snapshot(vps4) + vps4.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra") == before
+
+
+@needs_root
+def test_a_daemon_that_hears_the_advertisements_itself_is_left_alone(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    vps4.sh("echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra; ip -6 route add default via fe80::1 dev eth0 proto ra")
+    keys = [each.key for each in verify(IpsecFirewall(network(tmp_path)), target)]
+    assert not [key for key in keys if "accept_ra" in key]
+
+
+@needs_root
+@pytest.mark.parametrize("variant", sorted(MULTI))
+def test_a_host_without_a_firewall_has_nothing_to_open(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    before = snapshot(vps4)
+    found = verify(WebFirewall(network(tmp_path)), target)
+    assert in_order(found)
+    assert all("nothing to open" in each.note for each in found)
+    assert snapshot(vps4) == before
+
+
+@needs_root
+def test_bans_alone_close_nothing(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    vps4.sh("iptables -N f2b; iptables -A INPUT -p tcp -j f2b; iptables -A f2b -s 203.0.113.1 -j REJECT")
+    found = verify(WebFirewall(network(tmp_path)), target)
+    assert in_order(found)
+    assert "nothing to open" in found[0].note
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("prepare", "verdict", "words"),
+    [
+        ("echo 'ENABLED=yes' >/etc/ufw/ufw.conf", Verdict.UNKNOWN, "ufw manages this host's firewall"),
+        ("echo firewalld >$tools/active", Verdict.UNKNOWN, "firewalld manages this host's firewall"),
+        ("echo nftables >$tools/active; echo 'ENABLED=yes' >/etc/ufw/ufw.conf", Verdict.UNKNOWN,
+         "nftables and ufw are both at work"),
+        ("rm /etc/network/ip6tables.save", Verdict.UNKNOWN, "there is no /etc/network/ip6tables.save"),
+        ("echo '-A in-new -j' >>/etc/network/iptables.save", Verdict.UNKNOWN, "does not take /etc/network/ip"),
+        ("printf '*nat\\nCOMMIT\\n' >/etc/network/iptables.save", Verdict.UNKNOWN, "no chains of the table filter"),
+        ("rm /etc/network/if-pre-up.d/*", Verdict.ABSENT, "nothing seen on this host loads /etc/network/iptables.save"),
+        ("chmod -x /etc/network/if-pre-up.d/*", Verdict.ABSENT, "nothing seen on this host loads"),
+        ("mv /etc/network/if-pre-up.d/firewall /etc/network/if-pre-up.d/f.sh", Verdict.ABSENT, "nothing seen"),
+        ("sed -i 's/^ip/# ip/' /etc/network/if-pre-up.d/*", Verdict.ABSENT, "nothing seen on this host loads"),
+        ("iptables -P INPUT ACCEPT", Verdict.ABSENT, "nothing in INPUT drops what this lets through"),
+    ],
+)  # fmt: skip
+def test_what_stands_in_the_way_is_named(  # noqa: PLR0913, PLR0917 - what is varied
+    vps4: Namespace, target: Target, tmp_path: Path, prepare: str, verdict: Verdict, words: str
+) -> None:
+    furnish(vps4)
+    vps4.sh(f"mkdir -p /etc/ufw; tools={vps4.tools}; {prepare}")
+    found = verify(WebFirewall(network(tmp_path)), target)
+    assert [each for each in found if each.verdict is verdict and words in each.note], found
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "loader",
+    [
+        "echo '  pre-up iptables-restore < /etc/network/iptables.save' >/etc/network/interfaces",
+        "echo 'for t in ip ip6; do ${t}tables-restore </etc/network/${t}tables.save; done' >/etc/network/if-up.d/f",
+    ],
+)
+def test_other_ways_to_load_the_file_are_seen(vps4: Namespace, target: Target, tmp_path: Path, loader: str) -> None:
+    furnish(vps4, hook="#!/bin/sh\n")
+    vps4.sh(f"mkdir /etc/network/if-up.d; {loader}; chmod +x /etc/network/if-up.d/* || true")
+    (stored,) = [each for each in verify(WebFirewall(network(tmp_path)), target) if "iptables.save" in each.key][:1]
+    assert not stored.note
+
+
+@needs_root
+def test_every_script_of_the_sections_passes_shellcheck(vps4: Namespace, target: Target, tmp_path: Path) -> None:
+    furnish(vps4)
+    for step in (WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))):
+        shellcheck(step.facts)
+        for each in verify(step, target):
+            assert each.change
+            shellcheck(each.probe, each.change.save, each.change.apply, each.change.undo)
+
+
+def test_the_first_sentences_say_why() -> None:
+    for step in (WebFirewall, IpsecFirewall):
+        assert step.purpose().count(". ") == 1
+        assert "What can go wrong" in step.explain()
+
+
+Answer = bytes
+CLOSED: Answer = b""
+NOT_FOUND: Answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+def redirect(fqdn: str, path: str = NOBODY_HAS) -> Answer:
+    return f"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{fqdn}{path}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name vps4.example.org is in the DNS, with loopback's addresses."""
+    resolve = socket.getaddrinfo
+
+    def look_up(host: str, *more: int, **named: int) -> list[Any]:
+        addresses = ("127.0.0.1", "::1") if host == "vps4.example.org" else (host,)
+        return [each for address in addresses for each in resolve(address, *more, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.fixture
+def serve(known: None) -> Iterator[Callable[..., int]]:  # noqa: ARG001 - what it serves has a name
+    """Start a web server on loopback, in both families: what it answers by path, and to anything else; its port."""
+    servers: list[socket.socket] = []
+
+    def answer(server: socket.socket, answers: dict[str, Answer], otherwise: Answer) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                request = connection.recv(4096).decode()
+                assert "\r\nHost: vps4.example.org" in request
+                connection.sendall(answers.get(request.split()[1], otherwise))
+
+    def start(challenge: Answer, root: Answer = CLOSED) -> int:
+        first = socket.create_server(("127.0.0.1", 0))
+        port = int(first.getsockname()[1])
+        servers.extend([first, socket.create_server(("::1", port), family=socket.AF_INET6)])
+        for server in servers[-2:]:
+            threading.Thread(target=answer, args=(server, {NOBODY_HAS: challenge}, root), daemon=True).start()
+        return port
+
+    yield start
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def test_an_empty_reply_and_a_404_are_the_right_answers(serve: Callable[..., int]) -> None:
+    evidence = ask_site("vps4.example.org", port=serve(NOT_FOUND))
+    assert {line.split(": ")[0] for line in evidence} == {"127.0.0.1", "::1"}
+    assert all(line.endswith(f"/ closed without an answer, {NOBODY_HAS} 404") for line in evidence)
+
+
+def test_a_redirect_is_right_where_it_leads_to_the_site_that_serves(serve: Callable[..., int]) -> None:
+    assert ask_site("vps4.example.org", "vps4.example.org", serve(redirect("vps4.example.org")))
+    with pytest.raises(StepError, match=r"with 307 http://sip\.\S+, not with 307 http://vps4\."):
+        ask_site("vps4.example.org", "vps4.example.org", serve(redirect("sip.example.org")))
+    with pytest.raises(StepError, match=r"with 307 \S+, not with 404"):
+        ask_site("vps4.example.org", "", serve(redirect("vps4.example.org")))
+    with pytest.raises(StepError, match="with 404, not with 307"):
+        ask_site("vps4.example.org", "vps4.example.org", serve(NOT_FOUND))
+
+
+def test_an_answer_where_none_belongs_is_named(serve: Callable[..., int]) -> None:
+    welcome = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwelcome"
+    with pytest.raises(StepError, match="answers / with 200, and should close the connection") as raised:
+        ask_site("vps4.example.org", port=serve(NOT_FOUND, root=welcome))
+    assert "nginx -T" in raised.value.hint
+    with pytest.raises(StepError, match="with nothing, not with 404"):
+        ask_site("vps4.example.org", port=serve(CLOSED))
+    with pytest.raises(StepError, match="does not speak HTTP"):
+        ask_site("vps4.example.org", port=serve(NOT_FOUND, root=b"SSH-2.0-OpenSSH_9.2\r\n"))
+
+
+@pytest.mark.usefixtures("known")
+def test_a_refused_connection_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(web_firewall, "SECONDS", 0.05)
+        with pytest.raises(StepError, match=r"vps4.example.org \(127.0.0.1\) does not answer: nothing came") as raised:
+            ask_site("vps4.example.org", port=port)
+        assert "firewall" in raised.value.hint
+    with pytest.raises(StepError, match=f"port {port} .* does not answer: the connection is refused") as raised:
+        ask_site("vps4.example.org", port=port)
+    assert "ss -ltn" in raised.value.hint
+
+
+def test_a_name_that_does_not_resolve_is_said() -> None:
+    with pytest.raises(StepError, match=r"nonexistant\.invalid does not resolve on this machine"):
+        ask_site("nonexistant.invalid")
+
+
+def test_each_site_is_checked_for_what_it_should_answer(
+    serve: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = WebFirewall(network(tmp_path, ", challenge_site: home")).checks()
+    assert [each.on for each in checks] == [("home",), ("vps4",)]
+    port = serve(redirect("home.example.org"))
+    monkeypatch.setattr(ask_site, "__defaults__", ("", port))
+    assert all("307 http://home.example.org" in line for line in checks[1].run({}))
