@@ -7,8 +7,10 @@ rb_state() {
         printf 'link %s\n' "$(readlink -- "$1")"
     elif [ -d "$1" ]; then
         printf 'directory %s\n' "$(stat -c '%a %U:%G' -- "$1")"
-    elif [ -e "$1" ]; then
+    elif [ -f "$1" ]; then
         printf 'file %s %s\n' "$(stat -c '%a %U:%G' -- "$1")" "$(sha256sum <"$1" | cut -d' ' -f1)"
+    elif [ -e "$1" ]; then # never read: a fifo would be waited for, a device has no end
+        stat -c %F -- "$1"
     else
         echo absent
     fi

@@ -53,6 +53,8 @@ class File(Part):
         state, _, content = found.text.partition("\n")
         if state == self.state:
             return self.in_order()
+        if state.split(" ", 1)[0] not in {"absent", "file", "link"}:
+            return self.unknown(_in_the_way(self.path, state))
         change = Change(
             summary=self._summary(state),
             save=f"rb_save {quote(self.path)}",
@@ -113,6 +115,8 @@ class Absent(Part):
         coming = self.shipped_by and package.strip() != "installed"
         if state == "absent" and not coming:
             return self.in_order()
+        if state.split(" ", 1)[0] not in {"absent", "file", "link"}:
+            return self.unknown(_in_the_way(self.path, state))
         path = quote(self.path)
         change = Change(
             summary=f"move {self.path} out of the way" + (f" ({self.shipped_by} brings it)" if coming else ""),
@@ -152,11 +156,16 @@ class Directory(Part):
             undo = f"[ ! -d {path} ] || rmdir --ignore-fail-on-non-empty -- {path}\n{_UNDO_PARENT}"
             return self.absent(Change(f"create {self.path}/ ({self.mode}, {self.owner})", make, undo))
         if not state.startswith("directory "):
-            return self.unknown(f"{self.path} is there and is no directory ({state}): move it out of the way")
+            return self.unknown(_in_the_way(self.path, state))
         _, mode, owner = state.split(" ")
         undo = f"chown -- {quote(owner)} {path}\nchmod -- {quote(mode)} {path}"
         summary = f"set {self.path}/ from {mode} {owner} to {self.mode} {self.owner}"
         return self.drift(Change(summary, make, undo))
+
+
+def _in_the_way(path: str, state: str) -> str:
+    """Why a part cannot be made: something is there that is not ours to replace."""
+    return f"a {state.split(' ', 1)[0]} is at {path}: move it out of the way"
 
 
 def _parent(path: str) -> str:
