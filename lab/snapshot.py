@@ -54,6 +54,7 @@ IGNORED: tuple[tuple[str, str], ...] = (
     ("file:/var/lib/sudo/*", "whom sudo has lectured"),
     ("file:/home/*/.bash_history", "what a person typed"),
     ("file:/root/.bash_history", "the same"),
+    ("file:/home/*/.sudo_as_admin_successful", "Debian's sudo notes there that it was used once"),
     ("unit:session-*.scope", "log-ins come and go"),
     ("unit:user@*.service", "the same"),
     ("unit:user-runtime-dir@*.service", "the same"),
@@ -94,6 +95,13 @@ QUESTIONS = {
 }
 """What is asked of the running host. A line is a key and, after a tab, its value."""
 
+SETTLED = """\
+for _ in $(seq 50); do
+    [ -n "$(ip -6 -o address show tentative)" ] || break
+    sleep 0.1
+done"""
+"""Waits until duplicate address detection is over, since routes come of it."""
+
 MARK = "#### "
 COUNTERS = re.compile(r" ?\[\d+:\d+\]")
 LEASE = re.compile(r"\\.*| expires \S+| tentative\b")
@@ -107,7 +115,7 @@ def take(lab: Lab, host: str, ignored: Sequence[tuple[str, str]] = IGNORED) -> d
     picture: dict[str, str] = {}
     script = "\n".join(f"echo '{MARK}{kind}'\n{question}" for kind, question in QUESTIONS.items())
     kind = ""
-    for line in lab.root(host, f"set -eu\n{script}\n").stdout.splitlines():
+    for line in lab.root(host, f"set -eu\n{SETTLED}\n{script}\n").stdout.splitlines():
         if line.startswith(MARK):
             kind = line.removeprefix(MARK)
             continue

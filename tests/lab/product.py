@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from lab import Lab
 
 RUNBOOK = (sys.executable, "-m", "runbook")
-PROMPT = "make these changes on"
+LAST_CHOICE = r"stop here \(the run can be resumed\)"
+STEP = re.compile(r"^\[\d+/\d+\] .* \(([a-z-]+)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,17 @@ class Product:
         return self.run("apply", "--yes", "--json")
 
     def apply_at_a_terminal(self, before_each: Callable[[str], None]) -> tuple[int, str]:
-        """Answer "apply" to every question, as a person at a terminal; `before_each` is told the step's title first."""
+        """Answer "apply" to every question, as a person at a terminal; `before_each` is told the step's name first."""
         argv = self.lab.admin_argv([*RUNBOOK, "apply", "--file", self.sites])
-        child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=180, dimensions=(50, 200))
-        said = ""
-        while child.expect([rf"\? (.*): {PROMPT}.*apply", pexpect.EOF]) == 0:
-            said += child.before + child.after
-            before_each(child.match.group(1))
-            child.send("\r")
+        environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1", "TERM": "xterm"}
+        child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=180, dimensions=(50, 200), env=environment)
+        said, asked = "", ""
+        while child.expect([LAST_CHOICE, pexpect.EOF]) == 0:
+            said += child.before
+            step = STEP.findall(said)[-1]
+            if step != asked:
+                asked = step
+                before_each(step)
+                child.send("\r")
         child.close()
         return child.exitstatus, said + child.before

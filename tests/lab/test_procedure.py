@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ pytestmark = pytest.mark.lab
 
 SITES = ("home", "vps4")
 STEPS = [section.name for section in PROCEDURE]
-TITLES = {section.title: section.name for section in PROCEDURE}
 OURS = ("file:/var/lib/ipsec-runbook*", "the before-images, which are what rollback works from")
 
 
@@ -50,8 +50,8 @@ def before(product: Product, audited: object) -> dict[str, dict[str, dict[str, s
     """The hosts as they were when each step was confirmed, by a person at a terminal."""
     pictures = {}
 
-    def remember(title: str) -> None:
-        pictures[TITLES[title]] = picture(product.lab)
+    def remember(step: str) -> None:
+        pictures[step] = picture(product.lab)
 
     code, said = product.apply_at_a_terminal(remember)
     assert code == 0, said
@@ -75,7 +75,7 @@ def test_every_step_is_asked_about_once_and_applied(before: dict[str, object]) -
 
 def test_what_was_audited_is_what_was_applied(product: Product, audited: object, before: object) -> None:  # noqa: ARG001 - after it
     report = max((product.lab.directory / ".runbook" / "logs").glob("*-apply.json"))
-    applied = __import__("json").loads(report.read_text())
+    applied = json.loads(report.read_text())
     changed = {
         (step["name"], part["target"], part["part"])
         for step in applied["steps"]
@@ -102,7 +102,10 @@ DAMAGE = {
     "nginx's configuration changed": (
         "vps4",
         "echo '# edited' >>/etc/nginx/conf.d/ipsec-runbook.conf",
-        {("nginx", "vps4", "file /etc/nginx/conf.d/ipsec-runbook.conf"), ("nginx", "vps4", "nginx's loaded configuration")},
+        {
+            ("nginx", "vps4", "file /etc/nginx/conf.d/ipsec-runbook.conf"),
+            ("nginx", "vps4", "nginx's loaded configuration"),
+        },
     ),
     "written, but not loaded by nginx": (
         "home",
