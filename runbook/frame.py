@@ -38,6 +38,10 @@ def wrap(script: str, mark: str, *, path: str = PATH, behind: str = "") -> bytes
     The script's lines count from 2 in the shell's messages. Its standard input is empty, and it runs in a subshell,
     so that neither its `exit` nor its traps can take the last mark away.
 
+    The shells round it outlive a SIGTERM to all of them, and wait: else timeout(1) would see its child end and spare a
+    script that ignores the signal its SIGKILL. The drains do not, so that no last mark comes from a script ended so.
+    What the shells themselves say of processes that were killed goes nowhere.
+
     Args:
         script: What to run.
         mark: From `new_mark`.
@@ -59,10 +63,10 @@ def wrap(script: str, mark: str, *, path: str = PATH, behind: str = "") -> bytes
         "{\n"
         f"PATH={shlex.quote(path)} LC_ALL=C; export PATH LC_ALL; umask 022; cd /\n"
         f"{wait}"
-        f"echo {mark} >&2; echo {mark}\n"
-        "{ { (runbook_script) </dev/null; runbook_code=$?\n"
+        f"echo {mark} >&2; echo {mark}; exec 4>&2 2>/dev/null; trap : TERM\n"
+        "{ trap : TERM; { trap : TERM; (runbook_script) </dev/null; runbook_code=$?\n"
         f'echo {mark} >&2; echo {mark} "$runbook_code"\n'
-        "} 2>&1 >&3 3>&- | runbook_drain >&2 3>&-; } 3>&1 | runbook_drain\n"
+        "} 2>&1 >&3 3>&- 4>&- | runbook_drain >&4 3>&-; } 3>&1 | runbook_drain\n"
         "}\n"
     ).encode("utf-8", "surrogateescape")
 

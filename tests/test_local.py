@@ -27,7 +27,11 @@ def test_an_answer_is_the_scripts_own() -> None:
 def test_it_runs_as_the_present_user_in_the_same_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/opt/own:/usr/bin:/bin")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    answer = LocalHost().run('id -u; umask; pwd; echo "$LC_ALL $PATH"; cat', purpose="try")
+    before = os.umask(0o077)
+    try:
+        answer = LocalHost().run('id -u; umask; pwd; echo "$LC_ALL $PATH"; cat', purpose="try")
+    finally:
+        os.umask(before)
     path = "/opt/own:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
     assert answer.stdout == f"{os.getuid()}\n0022\n/\nC {path}\n"
 
@@ -44,6 +48,15 @@ def test_out_of_time_everything_it_started_is_ended() -> None:
     with pytest.raises(StepError, match=r"controller: try did not end within 0\.5 s and was ended"):
         LocalHost().run(script, purpose="try", timeout=0.5, on_line=heard.append)
     assert len(heard) == 2
+    gone = "for pid in {}; do while kill -0 $pid; do sleep 0.02; done; done 2>/dev/null"
+    assert LocalHost().run(gone.format(" ".join(heard)), purpose="look", timeout=10).code == 0
+
+
+def test_out_of_time_not_even_one_that_ignores_it_lives_on() -> None:
+    heard: list[str] = []
+    script = "trap '' TERM; sh -c 'echo $PPID >&2'; sh -c 'echo $$ >&2; while :; do sleep 0.1; done'"
+    with pytest.raises(StepError, match=r"did not end within 0\.3 s"):
+        LocalHost().run(script, purpose="try", timeout=0.3, on_line=heard.append)
     gone = "for pid in {}; do while kill -0 $pid; do sleep 0.02; done; done 2>/dev/null"
     assert LocalHost().run(gone.format(" ".join(heard)), purpose="look", timeout=10).code == 0
 

@@ -106,7 +106,7 @@ def test_paramiko_itself_says_nothing(stack: ExitStack, tmp_path: Path) -> None:
     stack.callback(server.close)
     (tmp_path / "config").touch()
     program = (
-        "import sys, pathlib, runbook.errors, runbook.ssh\n"
+        "import logging, sys, pathlib, runbook.errors, runbook.ssh\nlogging.basicConfig()\n"
         f"host = runbook.ssh.SSHHost('home', '127.0.0.1:{server.port}', ssh_config=pathlib.Path(sys.argv[1]))\n"
         "try:\n    host.login()\nexcept runbook.errors.UnreachableError:\n    print('refused')\n"
     )
@@ -295,7 +295,10 @@ def test_a_jump_host_for_everything_is_not_its_own(sshd: Sshd, stack: ExitStack)
         known.write(sshd.line(name=f"[localhost]:{sshd.port}"))
     host = SSHHost("home", "box", ssh_config=config)
     stack.callback(host.close)
+    before = sshd.connections
     assert host.run("id -u", purpose="try").stdout == "0\n"
+    assert sshd.connections - before == 2  # to the jump host, and from there
+    assert sshd.log.count("server_request_direct_tcpip") == 1
 
 
 @pytest.mark.parametrize(
