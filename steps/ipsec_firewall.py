@@ -59,8 +59,9 @@ class IpsecFirewall(Section):
     tunnel, `ip6tables -nvL INPUT` counts what the policy rules have let in.
 
     What can go wrong: a host that forwards takes no router advertisements any more unless accept_ra is 2, and loses
-    its IPv6 default route; a provider that drops ESP (`encapsulation: always` wraps it in UDP); ESP done by charon
-    itself (kernel-libipsec), for which no policy match ever holds: such a host needs rules for `ipsec0` of its own.
+    its IPv6 default route; where nothing in FORWARD drops, it now forwards whatever reaches it; a provider drops ESP
+    (`encapsulation: always` wraps it in UDP); charon does ESP itself (kernel-libipsec), for which no policy match ever
+    holds: such a host needs rules for `ipsec0` of its own.
     """
 
     name: ClassVar[str] = "ipsec-firewall"

@@ -184,9 +184,7 @@ def test_where_not_everything_may_leave_the_tunnel_may(vps4: Namespace, target: 
 
 
 @needs_root
-def test_a_site_without_a_static_address_is_opened_by_its_interface(
-    vps4: Namespace, target: Target, tmp_path: Path
-) -> None:
+def test_a_dynamic_site_is_opened_by_its_interface(vps4: Namespace, target: Target, tmp_path: Path) -> None:
     furnish(vps4)
     target.name = "home"
     assert in_order(apply(WebFirewall(network(tmp_path)), target))
@@ -194,9 +192,7 @@ def test_a_site_without_a_static_address_is_opened_by_its_interface(
 
 
 @needs_root
-def test_advertisements_are_kept_before_forwarding_would_end_them(
-    vps4: Namespace, target: Target, tmp_path: Path
-) -> None:
+def test_advertisements_are_kept_before_forwarding(vps4: Namespace, target: Target, tmp_path: Path) -> None:
     furnish(vps4)
     vps4.sh("ip -6 route add default via fe80::1 dev eth0 proto ra")
     before = snapshot(vps4) + vps4.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")
@@ -214,9 +210,7 @@ def test_advertisements_are_kept_before_forwarding_would_end_them(
 
 
 @needs_root
-def test_a_daemon_that_hears_the_advertisements_itself_is_left_alone(
-    vps4: Namespace, target: Target, tmp_path: Path
-) -> None:
+def test_a_daemon_that_hears_advertisements_is_left_alone(vps4: Namespace, target: Target, tmp_path: Path) -> None:
     vps4.sh("echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_ra; ip -6 route add default via fe80::1 dev eth0 proto ra")
     keys = [each.key for each in verify(IpsecFirewall(network(tmp_path)), target)]
     assert not [key for key in keys if "accept_ra" in key]
@@ -298,12 +292,11 @@ def test_the_first_sentences_say_why() -> None:
         assert "What can go wrong" in step.explain()
 
 
-Answer = bytes
-CLOSED: Answer = b""
-NOT_FOUND: Answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+CLOSED = b""
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-def redirect(fqdn: str, path: str = NOBODY_HAS) -> Answer:
+def redirect(fqdn: str, path: str = NOBODY_HAS) -> bytes:
     return f"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{fqdn}{path}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
@@ -324,7 +317,7 @@ def serve(known: None) -> Iterator[Callable[..., int]]:  # noqa: ARG001 - what i
     """Start a web server on loopback, in both families: what it answers by path, and to anything else; its port."""
     servers: list[socket.socket] = []
 
-    def answer(server: socket.socket, answers: dict[str, Answer], otherwise: Answer) -> None:
+    def answer(server: socket.socket, answers: dict[str, bytes], otherwise: bytes) -> None:
         while True:
             try:
                 connection, _ = server.accept()
@@ -335,7 +328,7 @@ def serve(known: None) -> Iterator[Callable[..., int]]:  # noqa: ARG001 - what i
                 assert "\r\nHost: vps4.example.org" in request
                 connection.sendall(answers.get(request.split()[1], otherwise))
 
-    def start(challenge: Answer, root: Answer = CLOSED) -> int:
+    def start(challenge: bytes, root: bytes = CLOSED) -> int:
         first = socket.create_server(("127.0.0.1", 0))
         port = int(first.getsockname()[1])
         servers.extend([first, socket.create_server(("::1", port), family=socket.AF_INET6)])

@@ -1,116 +1,27 @@
-"""Rules of ours among an admin's own, with real iptables and ip6tables in network namespaces."""
+"""Rules of ours in force among an admin's own, with real iptables and ip6tables in network namespaces."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from netns import MULTI, Namespace, in_order, look, make, needs_root, shellcheck
+from rule_sets import ARTICLE, EXAMPLES, OWN, bases, chains, families, ipsec, numbers, web
 
 from runbook.errors import StepError
-from runbook.resources.iptables import PROGRAMS, SURVEY, Chain, LiveRules, Rule, StoredRules, parse_survey
+from runbook.resources.iptables import PROGRAMS, SURVEY, Chain, LiveRules, Rule, parse_survey
 from runbook.script import Reading
 from runbook.step import Verdict
 from runbook.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from runbook.resources.iptables import Family
 
 pytestmark = needs_root
-
-OWN: dict[Family, str] = {4: "192.0.2.10/32", 6: "2001:db8::10/128"}
-PEER: dict[Family, str] = {4: "198.51.100.0/24", 6: "fdd7:5938:e2e6:1::/64"}
-numbers = itertools.count()
-
-
-def web(family: Family, chain: str = "INPUT") -> tuple[Rule, ...]:
-    return (Rule("filter", chain, ("-d", OWN[family], "-p", "tcp", "-m", "tcp", "--dport", "80", "-j", "ACCEPT")),)
-
-
-def ipsec(family: Family, chain: str = "INPUT") -> tuple[Rule, ...]:
-    policy = ("-m", "policy", "--dir", "in", "--pol", "ipsec", "--proto", "esp", "-j", "ACCEPT")
-    out = ("-m", "policy", "--dir", "out", "--pol", "ipsec", "--proto", "esp", "-j", "ACCEPT")
-    return (
-        Rule("filter", chain, ("-p", "udp", "-m", "udp", "--dport", "500", "-j", "ACCEPT")),
-        Rule("filter", chain, ("-i", "eth0", "-p", "udp", "-m", "udp", "--dport", "4500", "-j", "ACCEPT")),
-        Rule("filter", chain, ("-p", "esp", "-j", "ACCEPT")),
-        Rule("filter", "INPUT", ("-s", PEER[family], "-d", OWN[family], *policy)),
-        Rule("filter", "FORWARD", ("-s", PEER[family], *policy)),
-        Rule("filter", "FORWARD", ("-d", PEER[family], *out)),
-    )
-
-
-ARTICLE = """\
-# kept by hand
-*filter
-:INPUT DROP [0:0]
-:FORWARD DROP [0:0]
-:OUTPUT ACCEPT [0:0]
-:in-new - [0:0]
--A INPUT -i lo -j ACCEPT
--A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A INPUT -m conntrack --ctstate INVALID -j DROP
--A INPUT -m conntrack --ctstate NEW -j in-new
-### SSH ###
--A in-new -p tcp -m tcp --dport 22 -j ACCEPT
-### Web ###
-# Permit HTTP(S) connections to primary IP
-#-A in-new -p tcp -m multiport --dports 80,443 -j ACCEPT
-COMMIT
-"""
-
-HEADS = st.sampled_from(
-    [
-        "-A INPUT -i lo -j ACCEPT",
-        "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        "-A INPUT -m conntrack --ctstate INVALID -j DROP",
-        "-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd",
-        "-A INPUT -p tcp -j f2b-sshd",
-        '-A INPUT -p tcp -m tcp --dport 8080 -m comment --comment "-j DROP ipsec-runbook:webcam" -j ACCEPT',
-        "-A INPUT -p tcp -m tcp --dport 25 -m comment --comment ipsec-runbook -j ACCEPT",
-        '-A INPUT -m limit --limit 5/min -j LOG --log-prefix "seen: "',
-        "-A INPUT -m conntrack --ctstate NEW -j in-new",
-        "-A FORWARD -j DOCKER-USER",
-        "-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        "-A FORWARD -i docker0 ! -o docker0 -j ACCEPT",
-        "-A in-new -p tcp -m tcp --dport 22 -j ACCEPT",
-        "-A in-new -m limit --limit 5/min -j LOG",
-    ]
-)
-TAILS = st.sampled_from(
-    [
-        "-A INPUT -j DROP",
-        "-A INPUT -p tcp -j REJECT --reject-with tcp-reset",
-        "-A INPUT -p udp -j REJECT",
-        "-A INPUT -m limit --limit 5/min -j LOG\n-A INPUT -j DROP",
-        "-A INPUT -j logdrop",
-        "-A INPUT -i eth0 -j DROP",
-        "-A INPUT -m conntrack --ctstate NEW -j DROP",
-        "-A in-new -j DROP",
-        "-A in-new -j RETURN",
-        "-A in-new -j logdrop",
-        "-A FORWARD -j REJECT",
-    ]
-)
-
-
-@st.composite
-def bases(draw: st.DrawFn) -> str:
-    """An admin's rules: as in the article or not, with what fail2ban and Docker add, and an end or none."""
-    policies = st.sampled_from(["ACCEPT", "DROP"])
-    chains = [f":{name} {draw(policies)} [0:0]\n" for name in ("INPUT", "FORWARD", "OUTPUT")]
-    own = [":in-new - [0:0]\n", ":f2b-sshd - [0:0]\n", ":DOCKER-USER - [0:0]\n", ":logdrop - [0:0]\n"]
-    rules = [*draw(st.lists(HEADS, max_size=8, unique=True)), *draw(st.lists(TAILS, max_size=3, unique=True))]
-    fixed = ["-A f2b-sshd -j RETURN", "-A DOCKER-USER -j RETURN", "-A logdrop -j LOG", "-A logdrop -j DROP"]
-    return "*filter\n" + "".join(chains + own) + "".join(f"{rule}\n" for rule in rules + fixed) + "COMMIT\n"
 
 
 @pytest.fixture(scope="module", params=sorted(MULTI))
@@ -127,11 +38,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def target(host: Namespace, images: str) -> Target:
     return Target(host, images)
-
-
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-families = st.sampled_from([4, 6])
-chains = st.sampled_from(["INPUT", "in-new"])
 
 
 @EXAMPLES
@@ -382,123 +288,8 @@ def test_a_closed_port_opens_and_closes_again(host: Namespace, target: Target, b
     assert port() == "closed"
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    path = tmp_path / "an admin's rules"
-    path.write_text(ARTICLE)
-    path.chmod(0o640)
-    return path
-
-
-def test_the_file_gets_a_marked_block_behind_the_last_rule_of_its_chain(target: Target, stored: Path) -> None:
-    assert in_order(make(target, [StoredRules(4, "web", web(4, "in-new"), path=str(stored))], f"i-{next(numbers)}"))
-    ours = (
-        "### ipsec-runbook:web ###\n"
-        '-A in-new -d 192.0.2.10/32 -p tcp -m tcp --dport 80 -m comment --comment "ipsec-runbook:web" -j ACCEPT\n'
-    )
-    assert stored.read_text() == ARTICLE.replace("### Web ###\n", f"{ours}### Web ###\n")
-    assert stored.stat().st_mode & 0o7777 == 0o640
-
-
-def test_the_block_stands_before_the_rule_that_ends_the_chain_and_its_remark(target: Target, stored: Path) -> None:
-    stored.write_text(ARTICLE.replace("COMMIT", "# the rest\n[3:180] -A  in-new -j DROP\nCOMMIT"))
-    make(target, [StoredRules(4, "web", web(4, "in-new"), path=str(stored))], f"i-{next(numbers)}")
-    lines = stored.read_text().splitlines()
-    assert lines.index("### ipsec-runbook:web ###") < lines.index("# the rest")
-
-
-messes = st.lists(
-    st.sampled_from(["", "# remark", "#-A INPUT -j DROP", "#  caf\xe9", "### ipsec-runbook:other ###"]),
-    max_size=4,
-)
-
-
-@EXAMPLES
-@given(base=bases(), family=families, chain=chains, mess=messes, ended=st.booleans(), data=st.data())
-def test_a_file_comes_back_to_the_byte(  # noqa: PLR0913, PLR0917 - what is drawn
-    target: Target,
-    tmp_path: Path,
-    base: str,
-    family: Family,
-    chain: str,
-    mess: list[str],
-    *,
-    ended: bool,
-    data: st.DataObject,
-) -> None:
-    lines = base.splitlines()
-    for line in mess:
-        lines.insert(data.draw(st.integers(0, len(lines))), line)
-    text = ("\n".join([*lines, "# end"]) + "\n" * ended).encode("latin-1")
-    path = tmp_path / "rules"
-    path.write_bytes(text)
-    parts = [
-        StoredRules(family, "web", web(family, chain), path=str(path)),
-        StoredRules(family, "ipsec", ipsec(family, chain), path=str(path)),
-    ]
-    found = look(target, parts)
-    assert path.read_bytes() == text
-    image = f"image-{next(numbers)}"
-    assert in_order(make(target, parts, image))
-    once = path.read_bytes()
-    for each in found[::-1]:
-        assert each.change
-        target.run(f"image={tmp_path} index=9\n{each.change.apply}", purpose="once more")
-    assert in_order(look(target, parts))
-    ours = re.compile(rb'### ipsec-runbook:(web|ipsec) ###|.*--comment "ipsec-runbook:(web|ipsec)" ')
-    assert [line for line in path.read_bytes().split(b"\n") if not ours.match(line)] == text.split(b"\n")
-    path.write_bytes(once)
-    target.unmake(image, frozenset())
-    assert path.read_bytes() == text
-
-
-def test_what_an_admin_wrote_meanwhile_stays_in_the_file(target: Target, stored: Path) -> None:
-    old = '-A INPUT -p esp -m comment --comment "ipsec-runbook:web" -j ACCEPT\n'
-    stored.write_text(ARTICLE.replace("### SSH", f"{old}### SSH"))
-    image = f"image-{next(numbers)}"
-    make(target, [StoredRules(4, "web", web(4, "in-new"), path=str(stored))], image)
-    stored.write_text(stored.read_text().replace("# Permit", "# I permit").replace("--dport 22", "--dport 2222"))
-    target.unmake(image, frozenset())
-    text = stored.read_text()
-    assert old in text
-    assert text.replace(old, "").replace("### ipsec-runbook:web ###\n", "") == ARTICLE.replace(
-        "# Permit", "# I permit"
-    ).replace("--dport 22", "--dport 2222")
-
-
-def test_a_file_that_iptables_would_not_take_is_not_written(target: Target, stored: Path) -> None:
-    text = ARTICLE.replace("COMMIT", "-A in-new -p tcp --dprot 23 -j ACCEPT\nCOMMIT")
-    stored.write_text(text)
-    with pytest.raises(StepError, match="dprot"):
-        make(target, [StoredRules(4, "web", web(4, "in-new"), path=str(stored))], f"image-{next(numbers)}")
-    assert stored.read_text() == text
-    assert [each.name for each in stored.parent.iterdir()] == [stored.name]
-
-
-def test_a_file_without_the_table_is_not_written(target: Target, stored: Path) -> None:
-    stored.write_text("*nat\nCOMMIT\n")
-    with pytest.raises(StepError, match="no table filter"):
-        make(target, [StoredRules(4, "web", web(4), path=str(stored))], f"image-{next(numbers)}")
-    assert stored.read_text() == "*nat\nCOMMIT\n"
-
-
-def test_a_link_stays_a_link_and_a_missing_file_is_said(target: Target, stored: Path) -> None:
-    link = stored.with_name("link")
-    link.symlink_to(stored.name)
-    part = StoredRules(4, "web", web(4, "in-new"), path=str(link))
-    assert in_order(make(target, [part], f"image-{next(numbers)}"))
-    assert link.is_symlink()
-    assert "ipsec-runbook:web" in stored.read_text()
-    stored.unlink()
-    (found,) = look(target, [part])
-    assert found.verdict is Verdict.UNKNOWN
-    assert found.note == f"{link} is missing"
-
-
 def test_every_script_passes_shellcheck() -> None:
-    parts = [LiveRules(6, "ipsec", ipsec(6)), StoredRules(4, "web", web(4), path="/etc/network/iptables.save")]
-    for part in parts:
-        change = part.judge(Reading("")).change
-        assert change
-        shellcheck(part.probe(), change.save, change.apply, change.undo)
-    shellcheck(SURVEY)
+    part = LiveRules(6, "ipsec", ipsec(6))
+    change = part.judge(Reading("")).change
+    assert change
+    shellcheck(part.probe(), change.save, change.apply, change.undo, SURVEY)
