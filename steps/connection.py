@@ -74,6 +74,13 @@ class Wanted:
     authorities: tuple[x509.Certificate, ...]
 
 
+TABLE: Final = 220
+"""The routing table of charon's own routes (strongswan.conf(5), charon.routing_table)."""
+UNSOURCED: Final = "no source address in the private network for what goes to"
+"""A route loses its source when that address is removed, and does not get it back with it."""
+
+_LOAD: Final = "swanctl --load-all --clear --noprompt >&2"
+
 _CONNECTION: Final = """\
 /^list-conn event/ { event = ""; ours = 0 }
 { event = event $0 "\\n" }
@@ -109,6 +116,7 @@ class LoadedConnection(Part):
         Nothing that others have loaded is printed: what they change is not a change of ours.
         """
         name, path = quote(self.end.connection), quote(self.path)
+        remote = " ".join(map(str, self.end.remote_ts))
         ours = " ".join(f"-e {_hash(each)}" for each in (self.credentials.leaf, *self.credentials.authorities))
         return f"""\
 command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
@@ -118,6 +126,8 @@ echo --
 swanctl --list-certs --pretty 2>/dev/null | awk '{_CERTIFICATES}' | while read -r key der; do
     printf '%s %s\\n' "$(printf %s "$der" | sha256sum | cut -d' ' -f1)" "$key"
 done | grep -F {ours} | sort -u
+echo --
+for there in {remote}; do ip -6 route show table {TABLE} "$there"; done | grep -v ' src ' | cut -d' ' -f1
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |
@@ -139,13 +149,14 @@ journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name
     def _problems(self, text: str) -> list[str]:
         if text.strip() in {"not installed", "not running"}:
             return [f"charon is {text.strip()}"]
-        conns, certificates, file = text.split("--\n")
+        conns, certificates, routes, file = text.split("--\n")
         wanted = swanctl.wanted_connection(self.end, certificate=self.credentials.leaf, anchors=self.anchors)
         loaded = swanctl.loaded_connection(parse(conns), self.end.connection)
         if loaded is None:
             return [f"charon has not loaded {self.end.connection}"]
         stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
-        return [*swanctl.differences(wanted, loaded), *self._missing(certificates), *stale]
+        unsourced = [f"{UNSOURCED} {each}" for each in routes.split()]
+        return [*swanctl.differences(wanted, loaded), *self._missing(certificates), *stale, *unsourced]
 
     def _missing(self, listing: str) -> list[str]:
         """The certificates that charon does not hold, in words."""
@@ -165,9 +176,18 @@ journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name
     def _load(self, problems: Sequence[str]) -> Change:
         return Change(
             summary=f"have charon load {self.end.connection}: {problems[0]}",
-            apply="swanctl --load-all --clear --noprompt >&2",
-            settle="! systemctl is-active --quiet strongswan.service || swanctl --load-all --clear --noprompt >&2",
+            apply=_LOAD + (self._reinstall() if any(each.startswith(UNSOURCED) for each in problems) else ""),
+            settle=f"! systemctl is-active --quiet strongswan.service || {_LOAD}",
             diff="\n".join(f"! {problem}" for problem in problems),
+        )
+
+    def _reinstall(self) -> str:
+        """Shell that has charon make its routes anew: loading does not, nor does an address that comes back."""
+        name = quote(self.end.connection)
+        trap = f"swanctl --uninstall --child {name} >&2 || true\nswanctl --install --child {name} >&2\n"
+        return (
+            f"\nswanctl --terminate --ike {name} --timeout 10 >&2 || true\n{trap if self.end.initiates else ''}"
+            f"swanctl --initiate --child {name} --timeout 30 >&2 || true"
         )
 
 

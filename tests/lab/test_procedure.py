@@ -141,7 +141,33 @@ DAMAGE = {
     "an address gone": (
         "home",
         "ip -6 address del fdd7:5938:e2e6:3::1/128 dev eth0",
-        {("addresses", "home", "address fdd7:5938:e2e6:3::1/128 on eth0")},
+        {
+            ("addresses", "home", "address fdd7:5938:e2e6:3::1/128 on eth0"),
+            ("connection", "home", "loaded connection ula-net-vps4"),
+        },
+    ),
+    "an address gone at the other end": (
+        "vps4",
+        "ip -6 address del fdd7:5938:e2e6:8e71::1/128 dev eth0",
+        {
+            ("addresses", "vps4", "address fdd7:5938:e2e6:8e71::1/128 on eth0"),
+            ("connection", "vps4", "loaded connection ula-net-home"),
+        },
+    ),
+    "a rule no longer in force": (
+        "home",
+        "iptables-save | grep -v 'ipsec-runbook:web' | iptables-restore",
+        {("web-firewall", "home", "iptables rules in force for web")},
+    ),
+    "a stored rule gone": (
+        "vps4",
+        "sed -i '/ipsec-runbook:ipsec/d' /etc/network/ip6tables.save",
+        {("ipsec-firewall", "vps4", "rules in /etc/network/ip6tables.save for ipsec")},
+    ),
+    "forwarding off": (
+        "vps4",
+        "sysctl -qw net.ipv6.conf.all.forwarding=0",
+        {("ipsec-firewall", "vps4", "sysctl net.ipv6.conf.all.forwarding")},
     ),
     "the stored addresses gone": (
         "vps4",
