@@ -15,9 +15,15 @@ BEGIN: Final = "# ipsec-runbook: begin"
 END: Final = "# ipsec-runbook: end"
 
 
+_ODD: Final = "odd\n"
+
+
 @dataclass(frozen=True)
 class Block(Part):
-    """Lines between two markers at the end of a file; the rest of the file stays as it is, to the byte."""
+    """Lines between two markers, where they are or at the end of a file; the rest of it stays as it is, to the byte.
+
+    A link is followed to the file that it leads to.
+    """
 
     path: str
     lines: str
@@ -31,28 +37,71 @@ class Block(Part):
 
     def probe(self) -> str:
         """The block, with its markers."""
-        return f"[ ! -f {quote(self.path)} ] || sed -n '/^{BEGIN}$/,/^{END}$/p' {quote(self.path)}"
+        path = quote(self.path)
+        return (
+            f"if [ -f {path} ]; then sed -n '/^{BEGIN}$/,/^{END}$/p' {path}\n"
+            f"elif [ -e {path} ]; then printf {quote(_ODD)}; fi"
+        )
 
     def judge(self, found: Reading) -> Finding:
         """Compare the block; what is around it is not ours."""
         wanted = f"{BEGIN}\n{self.lines}{END}\n"
-        if found.text == wanted:
+        there = found.text if found.text.endswith("\n") else f"{found.text}\n"
+        if there == wanted:
             return self.in_order()
+        if found.text == _ODD:
+            return self.unknown(f"what is at {self.path} is no file: move it out of the way")
+        if found.text and not _is_block(there):
+            return self.unknown(f"our marker lines in {self.path} are not one pair any more: mend them by hand")
         reload = f"\n{self.reload}" if self.reload else ""
+        path = f"path=$(readlink -m -- {quote(self.path)})\n"
         change = Change(
             summary=f"{'change' if found.text else 'add'} our lines in {self.path}",
-            apply=self._put(wanted) + reload,
-            undo=self._put(found.text),
-            settle=self.reload,
+            save=f'{path}rb_save "$path"',
+            apply=f"{path}{_block(wanted)}{_APPLY}{reload}",
+            undo=f"{path}{_block(found.text)}{_UNDO}",
+            settle=f'{path}rb_tidy "$path"{reload}',
             diff="\n".join([*(f"- {e}" for e in found.text.splitlines()), *(f"+ {e}" for e in wanted.splitlines())]),
         )
         return self.drift(change) if found.text else self.absent(change)
 
-    def _put(self, block: str) -> str:
-        path = quote(self.path)
-        return (
-            f"mode=$(stat -c %a -- {path} 2>/dev/null || echo 644)\n"
-            f"owner=$(stat -c %U:%G -- {path} 2>/dev/null || echo root:root)\n"
-            f"{{ [ ! -f {path} ] || sed '/^{BEGIN}$/,/^{END}$/d' {path}\n{embed(block.encode())}}} | "
-            f'rb_put {path} "$mode" "$owner"'
-        )
+
+def _block(text: str) -> str:
+    """Shell that keeps the block that is to be in the file."""
+    return f'{{ {embed(text.encode("utf-8", "surrogateescape"))}}} >"$image/block.$index"\n'
+
+
+def _is_block(text: str) -> bool:
+    """Whether lines are one block with both markers, each once."""
+    lines = text.splitlines()
+    return lines[-1] == END and [each for each in lines if each in {BEGIN, END}] == [BEGIN, END]
+
+
+_REPLACE: Final = f"""sed -e '/^{BEGIN}$/,/^{END}$/{{' -e "/^{END}\\$/r $image/block.$index" -e d -e '}}' -- "$path\""""
+
+_LIKE: Final = """\
+mode=$(stat -c %a -- "$path" 2>/dev/null || echo 644)
+owner=$(stat -c %u:%g -- "$path" 2>/dev/null || echo root:root)
+"""
+
+_APPLY: Final = f"""\
+{_LIKE}rb_parents "$path"
+if grep -qs '^{BEGIN}$' -- "$path"; then
+    {_REPLACE}
+else
+    [ ! -e "$path" ] || cat -- "$path"
+    [ ! -s "$path" ] || [ "$(tail -c 1 -- "$path" | wc -l)" = 1 ] || echo
+    cat -- "$image/block.$index"
+fi >"$image/left.$index"
+rb_put "$path" "$mode" "$owner" <"$image/left.$index\""""
+"""In its place, or behind a last line that has its end: else the block would begin in it."""
+
+_UNDO: Final = f"""\
+{_LIKE}if [ ! -e "$path" ]; then :
+elif ! cmp -s -- "$path" "$image/left.$index"; then
+    {_REPLACE} >"$image/edited.$index"
+    rb_put "$path" "$mode" "$owner" <"$image/edited.$index"
+elif [ -e "$image/kept.$index" ]; then rb_put "$path" "$mode" "$owner" <"$image/kept.$index"
+else rb_remove "$path"
+fi"""
+"""The whole file as it was, unless the admin has changed other lines of it since: then our lines alone."""
