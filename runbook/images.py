@@ -8,11 +8,13 @@ An image is a directory, one for each application of a step to a target. It is w
     before.N     what it read before
     after.N      what it read afterwards; missing when the change was cut off
     kept.N       the file or link as it was
+    made.N       the directories that were made above it
     undo.N       shell that puts it back
-    settle.N     shell that has a daemon take notice, once everything is put back
+    settle.N     shell that tidies up and has a daemon take notice, once everything is put back
     revert       the undoing of the changes that could cut the line, run by a timer
 
-So the host can be brought back from any controller, or by hand:  image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N'
+So the host can be brought back from any controller, or by hand:
+image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N; . DIR/settle.N'
 """
 
 from __future__ import annotations
@@ -103,7 +105,12 @@ def keep(step: str, findings: Sequence[Finding]) -> str:
         ]
     if risky:
         lines.append(f'cat >"$image/revert" {heredoc(_revert(risky))}')
-    lines += [f'cat >"$image/manifest" {heredoc(json.dumps(manifest) + chr(10))}', 'sync -f -- "$image"']
+    lines += [
+        f'cat >"$image/manifest.new" {heredoc(json.dumps(manifest) + chr(10))}',
+        'sync -f -- "$image"',
+        'mv -- "$image/manifest.new" "$image/manifest"',
+        'sync -- "$image"',
+    ]
     return script_lines(*lines)
 
 
@@ -137,8 +144,15 @@ def timer(image: str) -> str:
 
 
 def record(index: int, probe: str) -> str:
-    """Shell that reads a changed part again, keeps the reading in the image and prints it."""
-    return f'(\n{probe}\n) >"$image/after.{index}"; code=$?; cat -- "$image/after.{index}"; exit "$code"'
+    """Shell that reads a changed part again, keeps the reading in the image, whole or not at all, and prints it."""
+    return script_lines(
+        'if [ ! -e "$image/manifest" ]; then  # nothing was begun',
+        f"(\n{probe}\n); exit",
+        "fi",
+        f'(\n{probe}\n) >"$image/now.{index}"; code=$?',
+        f'sync -- "$image/now.{index}" && mv -f -- "$image/now.{index}" "$image/after.{index}"',
+        f'cat -- "$image/after.{index}"; exit "$code"',
+    )
 
 
 _STATUS = """\
@@ -198,18 +212,21 @@ def _seen_through(images: Sequence[Image]) -> list[Image]:
     return result
 
 
-def unmake(image: str, numbers: Sequence[int]) -> Batch:
-    """A script that undoes the changes of an image, last first, then reads them again."""
-    undo = {f"undo {n}": f'index={n}; . "$image/lib.sh"; set -e; . "$image/undo.{n}"' for n in reversed(numbers)}
+def unmake(path: str, image: Image, numbers: Sequence[int]) -> Batch:
+    """A script that undoes the numbered changes of the image at `path`, last first, then reads them again.
+
+    While a change is undone it counts as cut off, so that undoing can be cut off and begun anew. Settling is for all.
+    """
+    forgotten = 'rm -f -- "$image/after.$index"'
+    undo = {
+        f"undo {n}": f'index={n}; . "$image/lib.sh"; set -e; {forgotten}; . "$image/undo.{n}"'
+        for n in sorted(numbers, reverse=True)
+    }
+    settle = [f'index={each.number}; . "$image/settle.{each.number}"' for each in reversed(image.changes)]
+    first = {**undo, "settle": script_lines('. "$image/lib.sh"; set -e', *settle)}
     read = {f"read {n}": f'. "$image/lib.sh"; . "$image/probe.{n}"' for n in numbers}
-    first = {**undo, "settle": _SETTLE}
-    return Batch({**first, **read, "before": _BEFORE}, {"image": image}, gated=frozenset(first))
+    return Batch({**first, **read, "before": _BEFORE}, {"image": path}, gated=frozenset(first))
 
-
-_SETTLE = """\
-set -e
-for settle in "$image"/settle.*; do . "$settle"; done
-"""
 
 _BEFORE = """\
 for before in "$image"/before.*; do printf '%s %s\\n' "${before##*.}" "$(sha256sum <"$before" | cut -d' ' -f1)"; done
@@ -222,7 +239,20 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
     return [n for n in numbers if digest(readings[f"read {n}"].text) != before.get(str(n))]
 
 
+def undone(path: str, numbers: Sequence[int]) -> str:
+    """Shell that has the numbered changes of an image that is kept count as made never: what differs now is new."""
+    return script_lines(f"cd -- {quote(path)}", *(f"cp -- before.{n} after.{n}" for n in numbers))
+
+
 def forget(images: str, image: str) -> str:
-    """Shell that removes an image that has been undone, and the directories that it leaves empty."""
-    path = quote(f"{images}/{image}")
-    return f"rm -rf -- {path}; rmdir -p --ignore-fail-on-non-empty -- {quote(images)} 2>/dev/null || true"
+    """Shell that removes an image that has been undone, those never finished, and the directories left empty.
+
+    The manifest goes first: an image without one is none, wherever its removal is cut off.
+    """
+    return script_lines(
+        f"rm -f -- {quote(f'{images}/{image}/manifest')}",
+        f"for image in {quote(images)}/*/; do",
+        '    [ ! -d "$image" ] || [ -e "${image}manifest" ] || rm -rf -- "$image"',
+        "done",
+        f"rmdir -p --ignore-fail-on-non-empty -- {quote(images)} 2>/dev/null || true",
+    )

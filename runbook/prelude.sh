@@ -32,19 +32,11 @@ rb_settle() {
 rb_put() (
     umask 077
     new=$(rb_beside "$1")
-    if rm -rf -- "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
-        { [ -z "${4:-}" ] || eval "$4"; }; then
-        rb_settle "$1" "$new"
-    else
+    if ! { rm -rf -- "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
+        { [ -z "${4:-}" ] || eval "$4"; } && rb_settle "$1" "$new"; }; then
         rm -f -- "$new"
         return 65
     fi
-)
-
-# rb_link PATH TARGET: PATH becomes a symbolic link to TARGET, atomically.
-rb_link() (
-    new=$(rb_beside "$1")
-    rm -rf -- "$new" && ln -s -- "$2" "$new" && rb_settle "$1" "$new"
 )
 
 # rb_remove PATH: nothing is at PATH any more.
@@ -52,10 +44,30 @@ rb_remove() {
     rm -f -- "$1" && sync -- "$(dirname -- "$1")"
 }
 
+# rb_parents PATH: make the directories above PATH, and keep as $image/made.$index which of them were missing.
+rb_parents() {
+    parent=$(dirname -- "$1") missing=
+    while [ ! -d "$parent" ]; do
+        missing="$parent
+$missing"
+        parent=$(dirname -- "$parent")
+    done
+    [ -z "$missing" ] || { printf %s "$missing" >"$image/made.$index" && mkdir -p -- "$(dirname -- "$1")"; }
+}
+
+# rb_tidy PATH: remove what making PATH can have left beside and above it, whenever it was cut off.
+rb_tidy() {
+    new=$(rb_beside "$1")
+    rm -rf -- "$new" "$new".*
+    [ ! -e "$image/made.$index" ] || tac -- "$image/made.$index" | while IFS= read -r made; do
+        [ -L "$made" ] || [ ! -d "$made" ] || rmdir --ignore-fail-on-non-empty -- "$made"
+    done
+}
+
 # rb_save PATH: keep what is at PATH (a file or a link) as the before-image of the change $index.
 rb_save() {
     if [ -L "$1" ] || [ -e "$1" ]; then
-        cp -a -- "$1" "$image/kept.$index" && { [ -L "$image/kept.$index" ] || sync -- "$image/kept.$index"; }
+        cp -aT -- "$1" "$image/kept.$index" && { [ -L "$image/kept.$index" ] || sync -- "$image/kept.$index"; }
     fi
 }
 
@@ -63,7 +75,7 @@ rb_save() {
 rb_restore() (
     if [ -L "$image/kept.$index" ] || [ -e "$image/kept.$index" ]; then
         new=$(rb_beside "$1")
-        rm -rf -- "$new" && cp -a -- "$image/kept.$index" "$new" && rb_settle "$1" "$new"
+        rm -rf -- "$new" && cp -aT -- "$image/kept.$index" "$new" && rb_settle "$1" "$new"
     elif [ -L "$1" ] || [ -e "$1" ]; then
         rb_remove "$1"
     fi

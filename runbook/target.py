@@ -91,7 +91,8 @@ class Target:
         if kept is None:
             raise StepError(f"{self.name}: there is no before-image {image}")
         numbers = [each.number for each in kept.changes if each.number not in keep and each.status != "as before"]
-        batch = images.unmake(f"{self._images_at}/{image}", numbers)
+        path = f"{self._images_at}/{image}"
+        batch = images.unmake(path, kept, numbers)
         answer = self._change(batch, purpose=f"undo {kept.step}")
         results = batch.split(answer.stdout)
         failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
@@ -99,8 +100,8 @@ class Target:
         if failed or results["settle"].code:
             keys = ", ".join(each.key for each in kept.changes if each.number in failed) or "what a daemon had loaded"
             raise StepError(f"{self.name}: could not put back {keys}: {_tail(answer.stderr) or 'it reads otherwise'}")
-        if not keep:
-            self.run(images.forget(self._images_at, image), purpose="forget the before-image")
+        forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
+        self.run(forget, purpose="forget the before-image")
 
     def images(self) -> list[images.Image]:
         """The before-images kept here, newest first, each change with how it stands now."""

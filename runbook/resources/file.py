@@ -58,8 +58,9 @@ class File(Part):
         change = Change(
             summary=self._summary(state),
             save=f"rb_save {quote(self.path)}",
-            apply=f"{_parent(self.path)}\n{self._put()}",
-            undo=f"rb_restore {quote(self.path)}\n{_UNDO_PARENT}",
+            apply=f"rb_parents {quote(self.path)}\n{self._put()}",
+            undo=f"rb_restore {quote(self.path)}",
+            settle=f"rb_tidy {quote(self.path)}",
             diff=self._diff(state, content),
         )
         return self.absent(change, self.why) if state == "absent" else self.drift(change, self.why)
@@ -70,7 +71,10 @@ class File(Part):
         return f"file {self.mode} {self.owner} {hashlib.sha256(self.content).hexdigest()}"
 
     def _put(self) -> str:
-        arguments = " ".join(quote(each) for each in (self.path, self.mode, self.owner, self.validator) if each)
+        # what is on its way to the file may be cut short by itself, which a pipeline does not notice
+        whole = f'[ "$(sha256sum <"$new" | cut -d" " -f1)" = {hashlib.sha256(self.content).hexdigest()} ]'
+        judge = f"{whole} && {{ {self.validator}\n}}" if self.validator else whole
+        arguments = " ".join(quote(each) for each in (self.path, self.mode, self.owner, judge))
         return f"{{ {embed(self.content)}}} | rb_put {arguments}"
 
     def _summary(self, state: str) -> str:
@@ -106,23 +110,29 @@ class Absent(Part):
 
     def probe(self) -> str:
         """What is there; for a packaged file, whether the package is."""
-        package = f"\ndpkg-query -W -f '${{db:Status-Status}}' {quote(self.shipped_by)} 2>/dev/null || echo none"
+        installed = (
+            f"[ \"$(dpkg-query -W -f '${{db:Status-Status}}' {quote(self.shipped_by)} 2>/dev/null)\" = installed ]"
+        )
+        package = f"\nif {installed}; then echo installed; else echo none; fi"
         return f"rb_state {quote(self.path)}{package if self.shipped_by else ''}"
 
     def judge(self, found: Reading) -> Finding:
         """In order when nothing is there, nor will come."""
         state, _, package = found.text.partition("\n")
-        coming = self.shipped_by and package.strip() != "installed"
+        coming = bool(self.shipped_by) and package.strip() != "installed"
         if state == "absent" and not coming:
             return self.in_order()
         if state.split(" ", 1)[0] not in {"absent", "file", "link"}:
             return self.unknown(_in_the_way(self.path, state))
         path = quote(self.path)
+        # a package that came takes its file with it when it goes, and whatever stood in its place: that comes back last
+        undone = '"$image/undone.$index"'
         change = Change(
             summary=f"move {self.path} out of the way" + (f" ({self.shipped_by} brings it)" if coming else ""),
             save=f"rb_save {path}",
-            apply=f"rb_save {path}\nrb_remove {path}",
-            undo=f"rb_restore {path}" if not coming else ":",
+            apply=f"rb_remove {path}",
+            undo=f": >{undone}" if coming else f"rb_restore {path}",
+            settle=f"[ ! -e {undone} ] || rb_restore {path}\nrb_tidy {path}",
             diff=f"--- {self.path}\n- {state}",
         )
         return self.drift(change, self.why)
@@ -151,36 +161,25 @@ class Directory(Part):
         path = quote(self.path)
         if state == f"directory {self.mode} {self.owner}":
             return self.in_order()
-        make = f"{_parent(self.path)}\nmkdir -p -- {path}\nchown -- {self.owner} {path}\nchmod -- {self.mode} {path}"
+        # five digits and more also clear the bits that a directory inherits from the one above it (chmod(1))
+        make = f"rb_parents {path}\nmkdir -p -- {path}\nchown -- {self.owner} {path}\nchmod -- {self.mode:0>5} {path}"
         if state == "absent":
-            undo = f"[ ! -d {path} ] || rmdir --ignore-fail-on-non-empty -- {path}\n{_UNDO_PARENT}"
-            return self.absent(Change(f"create {self.path}/ ({self.mode}, {self.owner})", make, undo))
+            undo = f"[ ! -d {path} ] || rmdir -- {path} || echo {quote(f'{self.path} is not empty: it is kept')} >&2"
+            summary = f"create {self.path}/ ({self.mode}, {self.owner})"
+            return self.absent(Change(summary, make, undo, settle=f"rb_tidy {path}"))
         if not state.startswith("directory "):
             return self.unknown(_in_the_way(self.path, state))
         _, mode, owner = state.split(" ")
-        undo = f"chown -- {quote(owner)} {path}\nchmod -- {quote(mode)} {path}"
-        summary = f"set {self.path}/ from {mode} {owner} to {self.mode} {self.owner}"
-        return self.drift(Change(summary, make, undo))
+        kept = '"$image/kept.$index"'  # a directory with the same owner, who may have no name, and mode
+        change = Change(
+            summary=f"set {self.path}/ from {mode} {owner} to {self.mode} {self.owner}",
+            save=f"mkdir -- {kept}\nchown --reference={path} -- {kept}\nchmod --reference={path} -- {kept}",
+            apply=make,
+            undo=f"chown --reference={kept} -- {path}\nchmod --reference={kept} -- {path}",
+        )
+        return self.drift(change)
 
 
 def _in_the_way(path: str, state: str) -> str:
     """Why a part cannot be made: something is there that is not ours to replace."""
     return f"a {state.split(' ', 1)[0]} is at {path}: move it out of the way"
-
-
-def _parent(path: str) -> str:
-    """Shell that makes the directories above `path`, and keeps which of them it made."""
-    return (
-        f"parent=$(dirname -- {quote(path)}); made=\n"
-        'while [ ! -d "$parent" ]; do made="$parent\n$made"; parent=$(dirname -- "$parent"); done\n'
-        '[ -z "$made" ] || { printf %s "$made" >"$image/made.$index"; mkdir -p -- "$(dirname -- '
-        + quote(path)
-        + ')"; }'
-    )
-
-
-_UNDO_PARENT = """\
-[ ! -e "$image/made.$index" ] || tac "$image/made.$index" | while read -r made; do
-    [ ! -d "$made" ] || rmdir --ignore-fail-on-non-empty -- "$made"
-done"""
-"""Shell that removes the directories that `_parent` made, where they are empty again."""
