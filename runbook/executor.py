@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -231,22 +232,27 @@ class Executor:
         return ""
 
     def _apply_step(self, step: Step) -> Plan:
+        changed: Mapping[str, PlanChangedError] = {}
         for _ in range(PLANS):
             plan = self._plan(step)
             self._notify(Planned(plan))
             for target in plan.blocked:
                 self._unfinished.setdefault(target, {})[step.name] = "blocked"
             self._refuse_unknown(plan)
-            choice = self._confirm(plan) if plan.changes else Choice.APPLY
+            ready = self._without_unfinished(plan)
+            choice = self._confirm(ready) if ready.changes else Choice.APPLY
             if choice is Choice.STOP:
                 raise StoppedError(f"stopped at step {step.name}")
             if choice is Choice.SKIP:
-                for target in plan.changes:
+                for target in ready.changes:
                     self._unfinished.setdefault(target, {})[step.name] = "skipped"
                 self._notify(StepDone(step.name, "skipped"))
                 return plan
-            if self._make(plan):
+            changed = self._make(ready)
+            if not changed:
                 break
+        for target, error in changed.items():
+            self._fail(target, step.name, error)
         self._check(plan)
         outcomes = {self._unfinished.get(target, {}).get(step.name, "done") for target in step.targets()}
         self._notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
@@ -256,22 +262,32 @@ class Executor:
         """A part whose state cannot be told is not worked on: its target fails here, untouched."""
         for target, found in plan.findings.items():
             stuck = [each for each in found if each.verdict in {Verdict.UNKNOWN, Verdict.LATER}]
-            if stuck:
+            if stuck and plan.step.name not in self._unfinished.get(target, {}):
                 self._fail(target, plan.step.name, StepError(f"{target}: {stuck[0].key}: {stuck[0].note}"))
 
-    def _make(self, plan: Plan) -> bool:
-        """Make a plan's changes; False when a host was no longer as planned, so that it must be planned again."""
-        changed: list[str] = []
+    def _without_unfinished(self, plan: Plan) -> Plan:
+        """What of a plan can be made: what is confirmed is what is applied."""
+        return replace(
+            plan,
+            findings={
+                target: found
+                for target, found in plan.findings.items()
+                if plan.step.name not in self._unfinished.get(target, {})
+            },
+        )
+
+    def _make(self, plan: Plan) -> Mapping[str, PlanChangedError]:
+        """Make a plan's changes; returns the hosts no longer as planned, which must be planned again."""
+        changed: dict[str, PlanChangedError] = {}
 
         def make(target: Target) -> None:
             try:
                 self._make_on(target, plan.step, plan.changes[target.name])
-            except PlanChangedError:
-                changed.append(target.name)
+            except PlanChangedError as error:
+                changed[target.name] = error
 
-        free = [target for target in plan.changes if plan.step.name not in self._unfinished.get(target, {})]
-        self._side_by_side(free, make, plan.step.name)
-        return not changed
+        self._side_by_side(list(plan.changes), make, plan.step.name)
+        return changed
 
     def _make_on(self, target: Target, step: Step, changes: Sequence[Finding]) -> None:
         began = time.monotonic()

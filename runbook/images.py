@@ -207,7 +207,7 @@ def _seen_through(images: Sequence[Image]) -> list[Image]:
             replace(each, status="as we left it") if each.status == "changed since" and each.key in seen else each
             for each in image.changes
         )
-        seen.update(each.key for each in changes)
+        seen.update(each.key for each in changes if each.status in {"as we left it", "cut off"})
         result.append(replace(image, changes=changes))
     return result
 
