@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 import secrets
+import string
 from dataclasses import dataclass
 from importlib.resources import files
 from shlex import quote
@@ -38,8 +39,13 @@ def digest(text: str) -> str:
 
 
 def heredoc(text: str) -> str:
-    """Redirection that feeds `text` (which must end in a newline) to a command, with nothing in it expanded."""
-    end = f"RB_{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    """Redirection that feeds `text` (which must end in a newline) to a command, with nothing in it expanded.
+
+    No line begins as the end mark does: dash 0.5.12 loses a byte above 127 that follows such a beginning.
+    """
+    begun = {line[:1] for line in text.splitlines()}
+    first = next(letter for letter in string.ascii_letters if letter not in begun)
+    end = f"{first}{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
     return f"<<'{end}'\n{text}{end}\n"
 
 

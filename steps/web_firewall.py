@@ -32,7 +32,6 @@ _NOT_FROM_HERE: Final = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAV
 class WebFirewall(Section):
     """Open port 80 to the site's own addresses. The certificate authority looks there whether the name is yours.
 
-    That is where the certificate authority
     It asks over IPv6 first where the name has such an address, so both families are opened, for the site's static
     addresses; in a family without any, for what arrives by its interface. The rule goes where the admin's own rules
     accept new connections (the chain `in-new` in the article). It is first put in force, under a timer that takes it
