@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from runbook.script import Reading
 
 SHOWN_BYTES = 65536
-"""A file beyond this size is compared, not shown."""
+"""A file of this size or more is compared, not shown."""
 
 
 def unified(before: str, after: str, path: str) -> str:
-    """The difference as `diff -u` shows it."""
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm="")
-    return "\n".join(lines)
+    """The difference as `diff -u` shows it; what is not UTF-8 can be seen, not read."""
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm=""))
+    if before != after and not lines:
+        lines = [f"--- {path}", f"+++ {path}", "(only line ends differ)"]
+    return "\n".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,10 @@ class File(Part):
     def _diff(self, state: str, content: str) -> str:
         if self.secret:
             return f"--- {self.path}\n+++ {self.path}\n+ (a secret of {len(self.content)} bytes, not shown)"
-        was = content if state.startswith("file") else ""
-        return unified(was, self.content.decode("utf-8", "replace"), self.path)
+        if len(content.encode("utf-8", "surrogateescape")) >= SHOWN_BYTES:
+            return f"--- {self.path}\n+++ {self.path}\n(too large to be shown)"
+        was = content if state.startswith("file ") else ""
+        return unified(was, self.content.decode("utf-8", "surrogateescape"), self.path)
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,15 @@ class Masked(Part):
 
 
 def _state(unit: str) -> str:
-    """Shell that prints how a unit starts and whether it runs; `activating` counts as its end state."""
+    """Shell that prints how a unit starts and whether it runs.
+
+    One that is starting again and again does not run; `failed` is past, and no undoing brings it back.
+    """
     name = quote(unit)
     return (
         f"enabled=$(systemctl is-enabled {name} 2>/dev/null) || true\n"
         f"active=$(systemctl is-active {name} 2>/dev/null) || true\n"
+        "case $active in active | reloading | refreshing) active=active ;; *) active=inactive ;; esac\n"
         f'printf \'%s %s\\n\' "${{enabled:-not-found}}" "$active"'
     )
 
