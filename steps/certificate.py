@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import RunbookError
 from runbook.script import embed, quote
@@ -13,6 +13,7 @@ from steps import pki
 from steps.acme_order import new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 from steps.nginx import CHALLENGES, WEBROOT
+from steps.paths import OUR_CA_FILES, leaf_path
 from steps.section import ControllerSection
 from steps.vault import put, read_if_there, set_aside
 
@@ -125,6 +126,9 @@ class SiteCertificate(Part):
     def _obtain(self, hosts: Mapping[str, Target]) -> None:
         controller = hosts[CONTROLLER]
         authority = self.network.certificates
+        if held := self._held_by_host(hosts[self.site.name]):
+            controller.run(put(self.path, held, "644"), purpose="keep the certificate that the host has")
+            return
         account = register(
             authority.directory_url, self._account_key(controller), authority.contact, authority.ca_bundle
         )
@@ -134,11 +138,26 @@ class SiteCertificate(Part):
         everything = dict.fromkeys(pki.to_pem(each) for chain in offered for each in chain)
         controller.run(put(self.path, b"".join(everything), "644"), purpose="keep a certificate")
 
+    def _held_by_host(self, host: Target) -> bytes:
+        """The certificate with its chain that the host has for this very key, if it is good: none is ordered then."""
+        there = host.run(_INSTALLED.format(leaf=quote(leaf_path(self.site))), purpose="look for a certificate").stdout
+        bundle = there.encode("utf-8", "surrogateescape")
+        try:
+            self.verified(bundle)
+        except RunbookError:
+            return b""
+        return bundle
+
     def _account_key(self, controller: Target) -> bytes:
         path = self.vault.account_key
         if not path.is_file():
             controller.run(put(path, new_account_key(), "600"), purpose="write the account key")
         return path.read_bytes()
+
+
+_INSTALLED: Final = f"""\
+[ ! -e {{leaf}} ] || {{{{ cat {{leaf}}; cat {OUR_CA_FILES} 2>/dev/null; }}}} || true
+"""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from runbook.script import quote
 from runbook.step import Change, Finding, Later, Part
 from steps import pki, swanctl
 from steps.certificate import trust_anchors, verified_chain
-from steps.credentials import ca_files, ca_name, leaf_path
+from steps.credentials import ca_files, ca_name
+from steps.paths import leaf_path
 from steps.section import Section
 from steps.vici import parse
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
@@ -14,6 +14,7 @@ from runbook.script import embed, quote
 from runbook.step import Change, Finding, Later, Part
 from steps import pki
 from steps.certificate import trust_anchors, verified_chain
+from steps.paths import CA_DIRECTORY, OUR_CA_FILES, key_path, leaf_path
 from steps.section import Section
 from steps.vault import read_if_there
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from runbook.script import Reading
     from steps.network import Network, Site
     from steps.vault import Vault
-
-CA_DIRECTORY: Final = "/etc/swanctl/x509ca"
-OURS: Final = "ipsec-runbook-*.pem"
 
 
 class Credentials(Section):
@@ -59,16 +57,6 @@ class Credentials(Section):
             File(leaf_path(site), pki.to_pem(chain.leaf)) if chain else later[leaf_path(site)],
             CaCertificates(authorities) if authorities else Later("CA certificates in", CA_DIRECTORY, "certificate"),
         ]
-
-
-def key_path(site: Site) -> str:
-    """The site's private key on its host."""
-    return f"/etc/swanctl/private/{site.fqdn}.key"
-
-
-def leaf_path(site: Site) -> str:
-    """The site's certificate on its host."""
-    return f"/etc/swanctl/x509/{site.fqdn}.pem"
 
 
 def ca_name(certificate: x509.Certificate) -> str:
@@ -105,7 +93,7 @@ class CaCertificates(Part):
     def probe(self) -> str:
         """Name and state of each file of ours."""
         return (
-            f"for file in {CA_DIRECTORY}/{OURS}; do\n"
+            f"for file in {OUR_CA_FILES}; do\n"
             '    [ ! -e "$file" ] || printf \'%s %s\\n\' "${file##*/}" "$(rb_state "$file")"\ndone'
         )
 
@@ -120,7 +108,7 @@ class CaCertificates(Part):
         summary = ", ".join([f"{len(put)} to write"] * bool(put) + [f"{len(stale)} stale to remove"] * bool(stale))
         change = Change(
             summary=f"CA certificates, one a file: {summary}",
-            save=f'mkdir "$image/kept.$index"\ncp -a {CA_DIRECTORY}/{OURS} "$image/kept.$index"/ 2>/dev/null || true',
+            save=f'mkdir "$image/kept.$index"\ncp -a {OUR_CA_FILES} "$image/kept.$index"/ 2>/dev/null || true',
             apply="\n".join(
                 [
                     f"mkdir -p -- {CA_DIRECTORY}",
@@ -129,7 +117,7 @@ class CaCertificates(Part):
                 ]
             ),
             undo=(
-                f"rm -f -- {CA_DIRECTORY}/{OURS}\n"
+                f"rm -f -- {OUR_CA_FILES}\n"
                 f'for file in "$image/kept.$index"/*; do [ ! -e "$file" ] || cp -a -- "$file" {CA_DIRECTORY}/; done'
             ),
             diff="\n".join([*(f"+ {CA_DIRECTORY}/{n}" for n in put), *(f"- {CA_DIRECTORY}/{n}" for n in stale)]),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from runbook.errors import RunbookError
+from runbook.errors import RunbookError, StepError
 from runbook.resources.file import Directory, File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
 from steps import pki
+from steps.paths import key_path
 from steps.section import ControllerSection
 from steps.vault import owner, put, set_aside
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from runbook.script import Reading
     from runbook.target import Target
+    from steps.network import Site
+    from steps.vault import Vault
 
 
 class KeyGeneration(ControllerSection):
@@ -38,10 +41,16 @@ class KeyGeneration(ControllerSection):
     name: ClassVar[str] = "key"
     title: ClassVar[str] = "Key generation"
 
+    def targets(self) -> Sequence[str]:
+        """This machine; and the sites, to see that none has a key whose original is lost here."""
+        return (CONTROLLER, *self.network.sites)
+
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
         """The data directory, and a key for each site."""
+        if target != CONTROLLER:
+            return [Counterpart(self.network.sites[target], self.vault)]
         directory = self.vault.directory
-        keys = [PrivateKey(self.vault.key(site)) for site in self.network.sites.values()]
+        keys = [PrivateKey(self.vault.key(site), site) for site in self.network.sites.values()]
         return [
             Directory(str(directory), "700", owner()),
             File(str(directory / ".gitignore"), b"*\n", "600", owner()),
@@ -54,6 +63,7 @@ class PrivateKey(Part):
     """A private key: made once, judged by loading it, never shown."""
 
     path: Path
+    site: Site
 
     @property
     def key(self) -> str:
@@ -86,4 +96,39 @@ class PrivateKey(Part):
         return self.drift(Change(f"make {self.path} readable by you alone (it is {mode})", f"chmod 600 -- {path}", was))
 
     def _make(self, hosts: Mapping[str, Target]) -> None:
+        there = hosts[self.site.name].run(f"rb_state {quote(key_path(self.site))}", purpose="look for a key").stdout
+        if there.strip() != "absent":
+            raise StepError(f"{self.site.name} {_lost(self.path, self.site)}")
         hosts[CONTROLLER].run(put(self.path, pki.new_key(), "600"), purpose="write a private key")
+
+
+@dataclass(frozen=True)
+class Counterpart(Part):
+    """A host's key has its original here; a host whose key is lost here must not be given another in silence."""
+
+    site: Site
+    vault: Vault = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """The key on the host."""
+        return f"original of {key_path(self.site)}"
+
+    def probe(self) -> str:
+        """Whether the host has a key."""
+        return f"if [ -e {quote(key_path(self.site))} ]; then echo there; else echo absent; fi"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order unless the host has a key, and there is none here."""
+        original = self.vault.key(self.site)
+        if found.text.strip() == "absent" or original.exists():
+            return self.in_order()
+        return self.unknown(_lost(original, self.site))
+
+
+def _lost(original: Path, site: Site) -> str:
+    there = key_path(site)
+    return (
+        f"has a key in {there}, and its original {original} is lost here: put it back (from a backup, or as root from "
+        f"the host), or move {there} away there for a new key and a new certificate"
+    )

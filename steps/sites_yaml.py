@@ -17,6 +17,7 @@ import yaml
 
 from steps.marked_yaml import Value, meant, read
 from steps.network import DIRECTORIES, Certificates, Ipsec, Link, Network, Site
+from steps.proposals import read_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -346,7 +347,12 @@ def _proposal(value: Value) -> str:
         "is no proposal that can be held to: write all algorithms of one, lower case, such as "
         "aes256gcm16-prfsha384-ecp384; neither `default` nor a null cipher"
     )
-    return value.matching(_PROPOSAL, problem)
+    text = value.matching(_PROPOSAL, problem)
+    try:
+        read_proposal(text)
+    except ValueError as error:
+        raise value.wrong(f"cannot be held to: {error}") from error
+    return text
 
 
 def _each(keys: Mapping[str, Value], name: str, read_item: Callable[[Value], T]) -> tuple[T, ...]:
