@@ -176,14 +176,18 @@ DAMAGE = {
     ),
     "a connection unloaded": (
         "vps4",
-        "mv /etc/swanctl/conf.d/ula-net-home.conf /root/; swanctl --load-conns >/dev/null; "
-        "mv /root/ula-net-home.conf /etc/swanctl/conf.d/",
+        (
+            "mv /etc/swanctl/conf.d/ula-net-home.conf /root/; swanctl --load-conns >/dev/null; "
+            "mv /root/ula-net-home.conf /etc/swanctl/conf.d/"
+        ),
         {("connection", "vps4", "loaded connection ula-net-home")},
     ),
     "charon's keys cleared": (
         "home",
-        "mv /etc/swanctl/private/home.example.test.key /root/; swanctl --load-creds --clear >/dev/null; "
-        "mv /root/home.example.test.key /etc/swanctl/private/",
+        (
+            "mv /etc/swanctl/private/home.example.test.key /root/; swanctl --load-creds --clear >/dev/null; "
+            "mv /root/home.example.test.key /etc/swanctl/private/"
+        ),
         {("connection", "home", "loaded connection ula-net-vps4")},
     ),
     "the tunnel taken down": (
