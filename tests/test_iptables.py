@@ -115,6 +115,16 @@ def test_older_rules_of_ours_are_replaced_and_come_back_in_their_place(host: Nam
     assert host.rules() == before
 
 
+def test_what_was_ours_finds_a_place_where_its_own_has_gone(host: Namespace, target: Target) -> None:
+    host.load(4, ARTICLE.replace("### SSH", "-A INPUT -j DROP\n### SSH"))
+    host.sh("iptables -I INPUT 5 -p esp -m comment --comment ipsec-runbook:web -j ACCEPT")
+    make(target, [LiveRules(4, "web", web(4, "in-new"))], "moved")
+    host.sh("iptables -D INPUT 1; iptables -D INPUT 1; iptables -D INPUT 1")
+    target.unmake("moved", frozenset())
+    chain = [line for line in host.rules().splitlines() if line.startswith("-A INPUT")]
+    assert [line.split()[-1] for line in chain] == ["in-new", "ACCEPT", "DROP"]
+
+
 def test_a_rule_behind_a_drop_is_out_of_reach_and_is_moved(host: Namespace, target: Target) -> None:
     host.load(4, ARTICLE)
     part = LiveRules(4, "web", web(4, "in-new"))
@@ -190,6 +200,7 @@ def test_a_word_that_is_no_word_of_a_rule_is_refused() -> None:
     [
         (ARTICLE, "INPUT/1/in-new FORWARD/1/- OUTPUT/0/-"),
         ("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -j REJECT\nCOMMIT\n", "INPUT/1/-"),
+        ("*filter\n:INPUT ACCEPT [0:0]\n--append INPUT -s 0.0.0.0/0  --jump DROP\nCOMMIT\n", "INPUT/1/-"),
         ("*filter\n:INPUT ACCEPT [0:0]\n[1:60] -A INPUT -s 192.0.2.1 -j DROP\nCOMMIT\n", "INPUT/0/-"),
         ("*filter\n:INPUT ACCEPT [0:0]\n:b - [0:0]\n-A INPUT -j b\n-A b -j RETURN\nCOMMIT\n", "INPUT/0/-"),
         (
@@ -221,12 +232,13 @@ while True: server.accept()[0].close()
 """
 CONNECT = """\
 import socket
-try: socket.create_connection(("192.0.2.10", 80), timeout=1); print("open")
+try: socket.create_connection(("192.0.2.10", 80), timeout=0.3); print("open")
 except OSError: print("closed")
 """
 CLOSED = [
     ARTICLE,
     ARTICLE.replace("COMMIT", "-A in-new -m limit --limit 1/s -j LOG\n-A in-new -j DROP\nCOMMIT"),
+    ARTICLE.replace("COMMIT", "-A in-new -j RETURN\nCOMMIT"),
     "*filter\n:INPUT DROP [0:0]\nCOMMIT\n",
     "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i uplink -j DROP\nCOMMIT\n",
     "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --syn -j REJECT\n-A INPUT -p udp -j REJECT\nCOMMIT\n",
