@@ -1,0 +1,218 @@
+"""What files, directories, packages and services do where something is in the way, broken, or not ours."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from scratch import step
+
+from runbook.errors import StepError
+from runbook.resources.file import Absent, Directory, File
+from runbook.resources.package import Packages
+from runbook.resources.service import Masked, Service
+from runbook.script import Reading, quote
+from runbook.step import Change, Finding, Part, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scratch import Scratch
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners are root's to give")
+
+
+def test_a_directory_with_something_of_the_admins_is_kept_and_named(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    path = host.root / "made" / "ours"
+    ours = step("ours", {host.name: [Directory(str(path)), File(str(path / "file"), b"ours")]})
+    host.apply(ours, "1")
+    (path / "his").write_bytes(b"his")
+    with pytest.raises(StepError, match=rf"(?s)could not put back directory {path}.*{path} is not empty: it is kept"):
+        host.rollback(ours)
+    assert {name for name, each in host.tree().items() if each[0] == "file"} == {"made/ours/his"}
+    (path / "his").unlink()
+    host.rollback(ours)
+    assert host.tree() == {}
+
+
+def test_a_directory_below_a_set_group_id_one_gets_the_mode_wanted(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    host.root.chmod(0o2755)
+    ours = step("ours", {host.name: [Directory(str(host.root / "ours"), "700")]})
+    host.apply(ours, "1")
+    assert {each.verdict for each in host.look(ours)} == {Verdict.IN_ORDER}
+
+
+def test_content_that_is_cut_short_on_its_way_never_settles(
+    scratch: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scratch()
+    path = host.root / "file"
+    path.write_bytes(b"before")
+    ours = step("ours", {host.name: [File(str(path), b"x" * 5000)]})
+    shim(host, monkeypatch, "base64", '/usr/bin/base64 "$@" | head -c 3000; kill -9 $$')
+    before = host.tree()
+    with pytest.raises(StepError, match=f"file {path}"):
+        host.apply(ours, "1")
+    assert host.tree() == before
+
+
+def test_a_validators_no_leaves_the_file_as_it_was(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    path = host.root / "a b"
+    path.write_bytes(b"before")
+    ours = step(
+        "ours", {host.name: [File(str(path), b"new", validator='grep -q old "$new" || { echo "not old" >&2; false; }')]}
+    )
+    before = host.tree()
+    with pytest.raises(StepError, match="not old"):
+        host.apply(ours, "1")
+    assert host.tree() == before
+    host.rollback(ours)
+    assert host.tree() == before
+
+
+def test_what_cannot_be_made_says_why_and_leaves_all_as_it_was(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    (host.root / "file").write_bytes(b"in the way")
+    ours = step("ours", {host.name: [File(str(host.root / "file" / "below"), b"new")]})
+    before = host.tree()
+    with pytest.raises(StepError, match=r"file .*/file/below: .*File exists"):
+        host.apply(ours, "1")
+    assert host.tree() == before
+    host.rollback(ours)
+    assert host.tree() == before
+
+
+@pytest.mark.parametrize("before", ["a link", "nothing"])
+@pytest.mark.parametrize("status", ["installed", "config-files", ""])
+def test_a_packages_file_is_out_of_the_way_and_back(
+    scratch: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch, before: str, status: str
+) -> None:
+    """Also one that comes with the package, and one that outlived the package and goes with it for good."""
+    host = scratch()
+    state = host.root.parent / "state"
+    shim(host, monkeypatch, "dpkg-query", f"cat {quote(str(state))}")
+    state.write_text(status)
+    path = host.root / "default"
+    if before == "a link":
+        path.symlink_to("available")
+    tree = host.tree()
+    comes = step("ours", {host.name: [Package(str(state), str(path)), Absent(str(path), "it would answer", "nginx")]})
+    found = host.apply(comes, "1")
+    assert bool(found[1].change) is (before == "a link" or status != "installed")
+    assert (host.tree(), state.read_text()) == ({}, "installed")
+    assert {each.verdict for each in host.look(comes)} == {Verdict.IN_ORDER}
+    if host.images_at.exists():
+        host.rollback(comes)
+    assert host.tree() == tree
+
+
+@dataclass(frozen=True)
+class Package(Part):
+    """A package as Debian's: it brings a link, and its purge removes the link."""
+
+    state: str
+    link: str
+
+    @property
+    def key(self) -> str:
+        return "package"
+
+    def probe(self) -> str:
+        return f"grep -x installed {quote(self.state)} || echo none"
+
+    def judge(self, found: Reading) -> Finding:
+        if found.text.strip() == "installed":
+            return self.in_order()
+        state, link = quote(self.state), quote(self.link)
+        install = f"printf installed >{state}; [ -L {link} ] || ln -s available {link}"
+        return self.absent(Change("install", install, f"printf '' >{state}; rm -f {link}"))
+
+
+def test_a_diff_can_be_printed_whatever_is_there(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    for name, text in (("latin", b"caf\xe9\n"), ("ends", b"a\r\nb"), ("long", b"x\n" * 40000)):
+        (host.root / name).write_bytes(text)
+    wanted = {"latin": "caf\u00e9\n".encode(), "ends": b"a\nb\n", "long": b"y\n"}
+    parts: list[Part] = [File(str(host.root / name), text) for name, text in wanted.items()]
+    latin, ends, long = (each.change.diff for each in host.look(step("ours", {host.name: parts})) if each.change)
+    assert latin.encode().decode().splitlines()[-2:] == ["-caf\ufffd", "+caf\u00e9"]
+    assert ends.endswith("(only line ends differ)")
+    assert long.endswith("(too large to be shown)")
+
+
+def shell_of(part: Part, printed: str) -> tuple[str, str, str]:
+    """Verdict, apply and undo for what a probe may print."""
+    finding = part.judge(Reading(printed))
+    change = finding.change
+    return finding.verdict.value, change.apply if change else "", change.undo if change else ""
+
+
+SERVICES = {
+    "enabled active": ("in order", ""),
+    "enabled inactive": ("drift", "systemctl enable --quiet u >&2\nsystemctl stop u >&2"),
+    "disabled active": ("drift", "systemctl disable --quiet u >&2\nsystemctl start u >&2"),
+    "disabled inactive": ("drift", "systemctl disable --quiet u >&2\nsystemctl stop u >&2"),
+    "masked inactive": ("drift", "systemctl mask --quiet u >&2\nsystemctl stop u >&2"),
+    "static inactive": ("drift", "systemctl stop u >&2"),
+    "not-found inactive": ("absent", "systemctl disable --quiet --now u 2>/dev/null || true"),
+}
+
+
+@pytest.mark.parametrize("printed", SERVICES)
+def test_a_service_is_judged_and_gets_its_states_back(printed: str) -> None:
+    verdict, apply, undo = shell_of(Service("u"), f"{printed}\n")
+    assert (verdict, undo) == SERVICES[printed]
+    assert ("enable --quiet --now u" in apply) is (verdict != "in order")
+
+
+@pytest.mark.parametrize("printed", SERVICES)
+def test_a_unit_is_masked_unless_it_is_and_gets_its_states_back(printed: str) -> None:
+    verdict, apply, undo = shell_of(Masked("u", "it is the old way"), f"{printed}\n")
+    assert (verdict == "in order") is (printed == "masked inactive")
+    if verdict != "in order":
+        expected = "start" if printed == "enabled active" else SERVICES[printed][1]
+        assert "systemctl mask" in apply
+        assert undo.startswith("systemctl unmask --quiet u >&2\n")
+        assert expected in undo
+
+
+@pytest.mark.parametrize(
+    ("enabled", "active", "said"),
+    [
+        ("enabled", "active", "enabled active"),
+        ("enabled", "reloading", "enabled active"),
+        ("enabled", "activating", "enabled inactive"),
+        ("disabled", "failed", "disabled inactive"),
+        ("", "inactive", "not-found inactive"),
+    ],
+)
+def test_what_systemctl_says_is_read_as_what_can_be_had_again(
+    scratch: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch, enabled: str, active: str, said: str
+) -> None:
+    """A unit that starts over and over does not run; that one failed once cannot be brought back by undoing."""
+    host = scratch()
+    shim(host, monkeypatch, "systemctl", f"case $1 in is-enabled) echo {enabled} ;; *) echo {active} ;; esac; exit 3")
+    assert host.target.run(Service("u").probe(), purpose="try").stdout == f"{said}\n"
+
+
+def test_packages_are_judged_by_what_is_missing() -> None:
+    part = Packages(("one", "two", "three"))
+    assert shell_of(part, "")[0] == "in order"
+    verdict, apply, _ = shell_of(part, "two\nthree\n")
+    assert verdict == "absent"
+    assert "-- two three >&2" in apply
+    assert "one" not in apply
+
+
+def shim(host: Scratch, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
+    """A program of the test's, found first."""
+    tools = host.root.parent / "bin"
+    tools.mkdir(exist_ok=True)
+    (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+    (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
