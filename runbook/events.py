@@ -38,6 +38,13 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Connecting:
+    """A target is being connected and read; before a change, what an earlier run left at work there is waited for."""
+
+    target: str
+
+
+@dataclass(frozen=True)
 class Connected:
     """A target answers and has been read."""
 
@@ -115,5 +122,5 @@ class Undone:
     image: str
 
 
-Event = Connected | Failed | Planned | Applying | Applied | Checking | Checked | StepDone | Undone
+Event = Connecting | Connected | Failed | Planned | Applying | Applied | Checking | Checked | StepDone | Undone
 Notify = Callable[[Event], None]

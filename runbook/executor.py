@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal, State
-from runbook import lock
+from runbook import images, lock
 from runbook.errors import LockedError, PlanChangedError, RunbookError, StepError, UnreachableError
 from runbook.events import (
     Applied,
@@ -24,6 +24,7 @@ from runbook.events import (
     Checked,
     Checking,
     Connected,
+    Connecting,
     Failed,
     Notify,
     Plan,
@@ -33,6 +34,7 @@ from runbook.events import (
 )
 from runbook.lock import Owner
 from runbook.step import CONTROLLER, Finding, Step, Verdict
+from runbook.target import APT_SECONDS
 
 if TYPE_CHECKING:
     from runbook.images import Image
@@ -171,27 +173,36 @@ class Executor:
 
     def _connect(self, target: Target) -> None:
         began = time.monotonic()
+        self._notify(Connecting(target.name))
         target.host.login()
         mine = [step for step in self.steps if target.name in step.targets()]
-        facts = [step.facts for step in mine if step.facts]
+        facts = "\n".join(dict.fromkeys(step.facts for step in mine if step.facts))
+        held_by = ""
         if target.name != CONTROLLER:
-            facts.append(lock.take(self._owner) if self._owner else lock.look())
-        if facts:
-            target.learn("\n".join(dict.fromkeys(facts)))
-        held_by = self._held_by_another(target)
+            held_by = self._learn_alone(target, facts)
+        elif facts:
+            target.learn(facts)
         target.read(self._probes(mine, target))
         self._notify(Connected(target.name, time.monotonic() - began, held_by))
 
-    def _held_by_another(self, target: Target) -> str:
-        """Who else holds the target, in words; raises LockedError where that keeps us from it."""
+    def _learn_alone(self, target: Target, facts: str, stale: str = "") -> str:
+        """Learn the facts, under our lock where we are to change something; returns who else holds the target.
+
+        What an earlier run left at work there has ended by then. Raises LockedError where another run keeps us from
+        it. `stale` is the lock of a run that is over.
+        """
+        if self._owner:
+            taken = lock.take(self._owner, images.revert_unproved())
+            target.learn(f"{lock.free(stale)}\n{taken}\n{facts}", timeout=APT_SECONDS)
+        else:
+            target.learn(f"{lock.look()}\n{facts}")
         text = target.facts.get("lock", "")
         if not text or (self._owner and text == self._owner.text):
             return ""
         holder = Owner.parse(text)
         words = f"{holder.who} since {holder.since}" if holder else "somebody who does not say who"
         if self._owner and holder and holder.is_dead:
-            target.learn(f"{lock.free(text)}\n{lock.take(self._owner)}", more=True)
-            return self._held_by_another(target)
+            return self._learn_alone(target, facts, stale=text)
         if self._owner:
             hint = "wait for it, or if it is over: runbook unlock"
             raise LockedError(f"another run holds {target.name}: {words}", hint=hint)

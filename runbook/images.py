@@ -35,6 +35,7 @@ VERSION: Final = 1
 REVERT_SECONDS: Final = 60
 """How long a change that could cut the line may wait for the login that proves it."""
 
+_TIMER: Final = "ipsec-runbook-revert-"
 PLAN_CHANGED: Final = 75
 """Exit code of the guard (EX_TEMPFAIL): the host is no longer as the plan says."""
 
@@ -140,7 +141,18 @@ def disarm(image: str) -> str:
 
 def timer(image: str) -> str:
     """The name of the systemd unit that undoes `image`'s risky changes."""
-    return f"ipsec-runbook-revert-{image}"
+    return f"{_TIMER}{image}"
+
+
+def revert_unproved() -> str:
+    """Shell that has every reversal still armed done at once: no run is left that could prove its change."""
+    return script_lines(
+        f"for unit in $(systemctl list-units --plain --no-legend '{_TIMER}*' 2>/dev/null | cut -d ' ' -f 1); do",
+        "    echo 'undoing a change of an earlier run that no new login has proved' >&2",
+        '    systemctl start --wait "${unit%.*}.service" 2>/dev/null || true',
+        '    systemctl stop "${unit%.*}.timer" 2>/dev/null || true',
+        "done",
+    )
 
 
 def record(index: int, probe: str) -> str:

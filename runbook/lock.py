@@ -19,6 +19,15 @@ from runbook.script import quote
 
 PATH: Final = "/run/ipsec-runbook.lock"
 
+_ALONE: Final = r"""own=$(tr '\0' '\n' </proc/$$/cmdline | tail -n 1) said=
+while grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline | xargs -r grep -Lse "$own" | grep -q .; do
+    [ "$said" ] || echo 'waiting for a script of an earlier run to end' >&2
+    said=1
+    sleep 0.2
+done
+"""
+"""A run that was killed leaves its script at work. Each has a random word in its command line (`runbook.ssh`)."""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -70,11 +79,15 @@ def look() -> str:
     return f"[ ! -e {PATH} ] || printf 'lock=%s\\n' \"$(cat {PATH})\""
 
 
-def take(owner: Owner) -> str:
-    """Shell that takes the lock if it is free, then prints the fact `lock`: who holds it now."""
+def take(owner: Owner, first: str = ":") -> str:
+    """Shell that takes the lock if it is free, then prints the fact `lock`: who holds it now.
+
+    Where that is `owner`, it waits until no script of another run is at work here any more, then does `first`.
+    """
+    text = quote(owner.text)
     return (
-        f"printf '%s\\n' {quote(owner.text)} >{PATH}.$$ && "
-        f"{{ ln {PATH}.$$ {PATH} 2>/dev/null || true; rm -f {PATH}.$$; }}\n{look()}"
+        f"printf '%s\\n' {text} >{PATH}.$$ && {{ ln {PATH}.$$ {PATH} 2>/dev/null || true; rm -f {PATH}.$$; }}\n"
+        f'if [ "$(cat {PATH})" = {text} ]; then\n{_ALONE}{first}\nfi\n{look()}'
     )
 
 

@@ -11,6 +11,7 @@ from runbook.events import (
     Checked,
     Checking,
     Connected,
+    Connecting,
     Event,
     Failed,
     Plan,
@@ -37,16 +38,22 @@ _MARKS: Final = {
 class Narrator:
     """Tells a run's events, as they happen."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        """Tell them on `terminal`."""
+    def __init__(self, terminal: Terminal, *, asking: bool = False) -> None:
+        """Tell them on `terminal`; `asking`: each change is shown in full by a question, so it is not told before."""
         self._terminal = terminal
+        self._asking = asking
 
     @singledispatchmethod
     def __call__(self, event: Event) -> None:
         """Tell one event; one that has no words of its own is passed over."""
 
     @__call__.register
+    def _(self, event: Connecting) -> None:
+        self._terminal.busy(f"connecting to {event.target}")
+
+    @__call__.register
     def _(self, event: Connected) -> None:
+        self._terminal.done(f"connecting to {event.target}")
         self._terminal.line(self._terminal.paint(f"{event.target}: connected and read in {event.seconds:.1f} s", "dim"))
         if event.held_by:
             self._terminal.line(f"{event.target}: another run holds it: {event.held_by}")
@@ -54,7 +61,7 @@ class Narrator:
     @__call__.register
     def _(self, event: Failed) -> None:
         where = f"{event.step} on {event.target}" if event.step else event.target
-        self._terminal.done(where)
+        self._terminal.done(where if event.step else f"connecting to {event.target}")
         self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {event.error}")
         if event.error.hint:
             self._terminal.line(f"      {self._terminal.paint('to do:', 'bold')} {event.error.hint}")

@@ -36,11 +36,11 @@ class Target:
         self._images_at = images_at
         self._on_line = on_line
 
-    def learn(self, facts_script: str, *, more: bool = False) -> None:
-        """Run the shell that prints `name=value` lines, by which it is decided what to read; `more` adds to them."""
-        answer = self.run(facts_script, purpose="facts")
+    def learn(self, facts_script: str, *, timeout: float = 120.0) -> None:
+        """Run the shell that prints `name=value` lines, by which it is decided what to read."""
+        answer = self.run(facts_script, purpose="facts", timeout=timeout)
         pairs = (line.partition("=") for line in answer.stdout.splitlines())
-        self.facts = {**(self.facts if more else {}), **{name: value for name, found, value in pairs if found}}
+        self.facts = {name: value for name, found, value in pairs if found}
 
     def read(self, probes: Iterable[str]) -> None:
         """Make sure that `readings` has every one of `probes`; one channel for all that are missing."""
