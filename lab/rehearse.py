@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -64,7 +66,7 @@ def rehearse(lab: Lab, runbook: Sequence[str], *, ask: bool, out: TextIO, progre
     lab.down()
     lab.up(progress)
     apply = [*runbook, "apply", "--file", str(lab.directory / "sites.yaml"), *([] if ask else ["--yes"])]
-    with lab.capture() as wire:
+    with lab.capture() as wire, _interrupts_left_to_the_run():
         done = lab.admin(apply, stdin=None if ask else subprocess.DEVNULL, stdout=out, stderr=out)
     document = _document(lab.directory / ".runbook" / "logs")
     evidence = _evidence(document, "ping")
@@ -78,6 +80,16 @@ def rehearse(lab: Lab, runbook: Sequence[str], *, ask: bool, out: TextIO, progre
         esp_packets=wire.esp_packets,
         plaintext_packets=wire.plaintext_packets,
     )
+
+
+@contextmanager
+def _interrupts_left_to_the_run() -> Iterator[None]:
+    """Ctrl-C reaches the product too, which knows how to stop; this process waits for what it says."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def how_to_go_on(lab: Lab, runbook: Sequence[str]) -> list[str]:

@@ -41,9 +41,6 @@ def main() -> None:
         if error.hint:
             typer.echo(f"to do: {error.hint}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("runbook: interrupted", err=True)
-        sys.exit(130)
 
 
 def _version(value: bool) -> None:

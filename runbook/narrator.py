@@ -108,14 +108,11 @@ class Narrator:
         terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
         for target, name in plan.blocked.items():
             terminal.line(f"    {terminal.paint('blocked', 'red')} {target}: waits for {name}")
-        self.findings(plan)
-
-    def findings(self, plan: Plan, *, everything: bool = False) -> None:
-        """What a plan found: what is not in order, or `everything`."""
         for target, found in plan.findings.items():
             for each in found:
-                if everything or each.verdict is not Verdict.IN_ORDER or each.note:
-                    self._terminal.line(f"    {target}: {self._finding(each)}")
+                told = each.change and self._asking
+                if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
+                    terminal.line(f"    {target}: {self._finding(each)}")
 
     def diffs(self, plan: Plan) -> None:
         """The changes of a plan, as diffs, on every target."""

@@ -51,7 +51,7 @@ class Session:
         self.interactive = sys.stdin.isatty() and not json
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
-        self.narrator = Narrator(self.terminal)
+        self.narrator = Narrator(self.terminal, asking=self.interactive and not yes)
         self.document = Document()
         self._command = command
         data = self.network.directory / ".runbook"
