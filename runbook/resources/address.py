@@ -27,9 +27,13 @@ class Address(Part):
         return f"address {self.address} on {self.interface}"
 
     def probe(self) -> str:
-        """Every interface that has the address: name, prefix length and flags."""
+        """Every interface that has the address: name, prefix length and flags.
+
+        How far its detection of duplicates has come does not count where it is detected at all: that passes.
+        """
         listing = f"ip -6 -o address show to {self.address.ip}/128"
-        return f"{listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g' | tr -s ' ' | sort"
+        passing = "/ nodad/! { s/ tentative//; s/ dadfailed//; }"
+        return f"{listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g; {passing}' | tr -s ' ' | sort"
 
     def judge(self, found: Reading) -> Finding:
         """In order when just this interface has it, and it is not in doubt."""
@@ -46,11 +50,19 @@ class Address(Part):
         device = quote(self.interface)
         change = Change(
             summary=f"add {self.address} to {self.interface}",
-            apply=f"ip -6 address replace {self.address} dev {device} nodad",
+            # neither its prefix length nor a failed detection can be changed where it stands (ip-address(8))
+            apply=f"{self._remove(words)}ip -6 address replace {self.address} dev {device} nodad",
             undo=self._undo(words),
             diff=f"- {line}\n+ {self.interface} {self.address} nodad" if line else f"+ {self.interface} {self.address}",
         )
         return self.drift(change) if line else self.absent(change)
+
+    def _remove(self, words: list[str]) -> str:
+        """Shell that takes away the address as found, if it was."""
+        if "inet6" not in words:
+            return ""
+        was = words[words.index("inet6") + 1]
+        return f"ip -6 address del {quote(was)} dev {quote(self.interface)} 2>/dev/null || true\n"
 
     def _undo(self, words: list[str]) -> str:
         device = quote(self.interface)
