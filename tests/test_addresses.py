@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 pytestmark = needs_root
 
 OURS = Address(IPv6Interface("fdd7:5938:e2e6:3::1/128"), "d0")
-STATE = "while ip -6 address | grep -q tentative; do :; done; ip -6 -o address | sed 's/valid_lft.*//'; ip -6 route show table all"
+SETTLED = "while ip -6 address | grep -q tentative; do :; done"
+STATE = f"{SETTLED}; ip -6 -o address | sed 's/valid_lft.*//'; ip -6 route show table all"
 BEFORE = {
     "nothing": "",
     "with detection": "ip -6 address add fdd7:5938:e2e6:3::1/128 dev d0",
