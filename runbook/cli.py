@@ -118,6 +118,7 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
         try:
             plans = session.executor.apply()
         except RunbookError as stopped:
+            session.report(session.executor.plans, stopped.exit_code)
             stopped.hint = stopped.hint or f"go on with: {again}"
             raise
         code = _failure_code(session.executor)

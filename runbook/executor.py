@@ -80,6 +80,8 @@ class Executor:
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.failures: dict[str, RunbookError] = {}
         """What went wrong first, by target."""
+        self.plans: list[Plan] = []
+        """What the steps applied so far found, also of a run that was stopped."""
         self._owner: Owner | None = None
         self._unfinished: dict[str, dict[str, str]] = {}
         self.stop_requested = False
@@ -130,13 +132,12 @@ class Executor:
 
         Raises StoppedError when the user stops it. What fails is in `failures`.
         """
-        plans = []
+        self.plans = []
         for step in self.steps:
             if self.stop_requested:
                 raise StoppedError(f"stopped before step {step.name}")
-            plan = self._apply_step(step)
-            plans.append(plan)
-        return plans
+            self.plans.append(self._apply_step(step))
+        return self.plans
 
     def images(self) -> dict[str, list[Image]]:
         """What can be undone, by target: the before-images there, newest first."""

@@ -36,7 +36,7 @@ def run_rehearsal(name: str, releases: Mapping[str, str], *, ask: bool, json: bo
         say(line)
     if json:
         print(done.as_json())  # noqa: T201 - same
-    return 0 if done.passed else 1
+    return 0 if done.passed else done.exit_code or 1
 
 
 def lab_up(name: str, releases: Mapping[str, str]) -> None:
