@@ -9,6 +9,8 @@ import questionary
 from runbook.executor import Choice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runbook.events import Plan
     from runbook.narrator import Narrator
     from runbook.terminal import Terminal
@@ -38,6 +40,27 @@ class Asker:
         return chosen if isinstance(chosen, Choice) else Choice.STOP
 
 
+class Questions:
+    """What a host asks while it is logged in to. Several do so at once; the user is asked one thing at a time."""
+
+    def __init__(self, terminal: Terminal, learn: Callable[[str], None]) -> None:
+        """Ask below `terminal`; `learn` is told each secret that is typed, before anything else is."""
+        self._terminal = terminal
+        self._learn = learn
+
+    def confirm(self, question: str) -> bool:
+        """A yes or no, no by default."""
+        with self._terminal.held():
+            return confirm(question)
+
+    def password(self, question: str) -> str:
+        """A secret, not shown; empty when the user declines."""
+        with self._terminal.held():
+            secret = str(questionary.password(question).ask() or "")
+        self._learn(secret)
+        return secret
+
+
 def yes(_: Plan) -> Choice:
     """The answer of `--yes`."""
     return Choice.APPLY
@@ -46,8 +69,3 @@ def yes(_: Plan) -> Choice:
 def confirm(question: str) -> bool:
     """A yes or no, no by default."""
     return bool(questionary.confirm(question, default=False).ask())
-
-
-def password(prompt: str) -> str:
-    """A secret, not shown; empty when the user declines."""
-    return str(questionary.password(prompt).ask() or "")

@@ -52,6 +52,7 @@ class Session:
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
         self.narrator = Narrator(self.terminal, asking=self.interactive and not yes)
+        self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()
         self._command = command
         data = self.network.directory / ".runbook"
@@ -141,16 +142,11 @@ class Session:
             name,
             target,
             ssh_config=self.network.ssh_config,
-            ask=prompt.confirm if self.interactive else None,
-            password=self._password if self.interactive else None,
+            ask=self._questions.confirm if self.interactive else None,
+            password=self._questions.password if self.interactive else None,
             observe=self._observe,
         )
         return Target(host, IMAGES, self.terminal.progress)
-
-    def _password(self, question: str) -> str:
-        secret = prompt.password(question)
-        self.redact.learn(secret)
-        return secret
 
 
 def refuse_without_answer(*, yes: bool, json: bool) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PATIENCE: Final = 2.0
 """Seconds after which whatever takes longer is shown with its elapsed time."""
@@ -27,6 +28,8 @@ class Terminal:
         self._colour = self._live and not os.environ.get("NO_COLOR")
         self._busy: dict[str, tuple[float, str]] = {}
         self._lock = threading.RLock()
+        self._asking = threading.Lock()
+        self._held: list[str] | None = None
         self._stop = threading.Event()
         self._drawn = False
         self._ticker = threading.Thread(target=self._tick, daemon=True)
@@ -52,9 +55,28 @@ class Terminal:
     def line(self, text: str = "") -> None:
         """Write a line."""
         with self._lock:
+            if self._held is not None:
+                self._held.append(text)
+                return
             self._erase()
             self._out.write(self._redact(text) + "\n")
             self._out.flush()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Leave the screen to a question, one at a time: what is said meanwhile, on any thread, comes after it."""
+        with self._asking:
+            with self._lock:
+                self._erase()
+                self._out.flush()
+                self._held = []
+            try:
+                yield
+            finally:
+                with self._lock:
+                    lines, self._held = self._held, None
+                    for text in lines:
+                        self.line(text)
 
     def busy(self, what: str, line: str = "") -> None:
         """Say that something is under way, and the last that was heard of it."""
@@ -79,6 +101,8 @@ class Terminal:
     def _tick(self) -> None:
         while not self._stop.wait(0.5 if self._live else 5.0):
             with self._lock:
+                if self._held is not None:
+                    continue
                 waited = [(w, time.monotonic() - since, last) for w, (since, last) in self._busy.items()]
                 long = [f"{what} {seconds:.0f} s  {last}" for what, seconds, last in waited if seconds > PATIENCE]
                 if self._live:
