@@ -4,7 +4,7 @@ RunbookError                 one clear sentence; exit 1
 +-- UsageError               a wrong flag or a wrong sites.yaml; exit 2
 +-- UnreachableError         a host does not answer, or a login failed; exit 5
 |   +-- HostKeyError         its key is unknown or has changed; exit 5
-+-- SudoError                logged in, but root cannot be had; exit 5
+|   +-- SudoError            logged in, but root cannot be had; exit 5
 +-- BrokenLineError          the line dropped while a script ran: its outcome is not known; exit 5
 +-- StepError                a step failed on a target; exit 1
 |   +-- PlanChangedError     the host is no longer as the plan says; it is planned again
@@ -43,10 +43,8 @@ class HostKeyError(UnreachableError):
     """A host's key is not known, or is not the one known."""
 
 
-class SudoError(RunbookError):
-    """Root cannot be had on a host."""
-
-    exit_code = 5
+class SudoError(UnreachableError):
+    """Root cannot be had on a host, so nothing more is tried there."""
 
 
 class BrokenLineError(RunbookError):

@@ -10,6 +10,7 @@ import base64
 import binascii
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,8 @@ from paramiko.pkey import UnknownKeyType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_TRIES: Final = 3
+"""How often a passphrase may be mistyped (ssh_config(5), NumberOfPasswordPrompts)."""
 _DEFAULT_FILES: Final = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 _UNREADABLE: Final = (ValueError, OSError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm)
 
@@ -34,6 +37,42 @@ class Prompts:
     password: Callable[[str], str] | None = None
 
 
+class KeyRing:
+    """The user's key files, each read once, and its passphrase asked for once, whatever the number of hosts.
+
+    What is read stays in memory. Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._read: dict[Path, paramiko.PKey | str] = {}
+        self._lock = threading.Lock()
+
+    def load(self, path: Path, password: Callable[[str], str] | None) -> paramiko.PKey | str:
+        """Return a file's key, or in a few words why there is none to be had."""
+        with self._lock:
+            if path not in self._read:
+                self._read[path] = _load(path, password)
+            return self._read[path]
+
+
+def _load(path: Path, password: Callable[[str], str] | None) -> paramiko.PKey | str:
+    try:
+        return _read_key(path, None)
+    except TypeError:  # what cryptography raises for a key that is encrypted
+        if password is None:
+            return "needs a passphrase; no terminal to ask at"
+    except _UNREADABLE:
+        return "cannot be read"
+    for _ in range(_TRIES):
+        if not (passphrase := password(f"Passphrase for {path}:")):
+            return "no passphrase was given"
+        try:
+            return _read_key(path, passphrase.encode())
+        except _UNREADABLE:
+            continue
+    return "wrong passphrase"
+
+
 class Identities(AuthStrategy):
     """The user's keys in ssh(1)'s order: those the agent holds, named ones first, then files it does not hold."""
 
@@ -44,14 +83,14 @@ class Identities(AuthStrategy):
         username: str,
         *,
         prompts: Prompts,
-        unlocked: dict[str, paramiko.PKey],
+        keys: KeyRing,
     ) -> None:
         super().__init__(ssh_config=ssh_config)  # type: ignore[arg-type] # what Fabric gives is one host's lookup
         self.tried: list[str] = []
         self._settings = ssh_config
         self._user = username
         self._prompts = prompts
-        self._unlocked = unlocked
+        self._keys = keys
 
     def authenticate(self, transport: paramiko.Transport) -> Any:  # noqa: ANN401 - paramiko's own result
         """Log in, or raise AuthFailure; the agent's connection is closed either way."""
@@ -76,30 +115,12 @@ class Identities(AuthStrategy):
         for path in files:
             if blobs.get(path) in in_agent or not path.exists() or path.suffix == ".pub":
                 continue
-            if loaded := self._load(path):
+            loaded = self._keys.load(path, self._prompts.password)
+            if isinstance(loaded, str):
+                self.tried.append(f"{path} ({loaded})")
+            else:
                 self.tried.append(str(path))
                 yield InMemoryPrivateKey(self._user, loaded)
-
-    def _load(self, path: Path) -> paramiko.PKey | None:
-        """Return a file's key, asking for its passphrase once a session; note why where there is none to be had."""
-        if str(path) in self._unlocked:
-            return self._unlocked[str(path)]
-        try:
-            return _read_key(path, None)
-        except TypeError:  # what cryptography raises for a key that is encrypted
-            if self._prompts.password is None:
-                self.tried.append(f"{path} (needs a passphrase; no terminal to ask at)")
-                return None
-        except _UNREADABLE:
-            self.tried.append(f"{path} (cannot be read)")
-            return None
-        try:
-            key = _read_key(path, self._prompts.password(f"Passphrase for {path}: ").encode())
-        except _UNREADABLE:
-            self.tried.append(f"{path} (wrong passphrase)")
-            return None
-        self._unlocked[str(path)] = key
-        return key
 
 
 def _read_key(path: Path, passphrase: bytes | None) -> paramiko.PKey:

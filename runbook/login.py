@@ -27,7 +27,7 @@ from paramiko.ssh_exception import ConfigParseError
 
 from runbook.errors import UnreachableError, UsageError
 from runbook.hostkeys import HostKeys, Policy
-from runbook.identities import Identities
+from runbook.identities import Identities, KeyRing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,17 +123,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in to one target, as often as it is wanted.
-
-    `unlocked` keeps the keys whose passphrase the user gave, in memory only, so that it is asked once.
-    """
+    """How to log in to one target, as often as it is wanted."""
 
     name: str
     target: str
     ssh_config: Path | None
     prompts: Prompts
     limits: Limits
-    unlocked: dict[str, paramiko.PKey] = field(default_factory=dict, repr=False)
+    keys: KeyRing = field(default_factory=KeyRing, repr=False)
 
     def connect(self) -> Line:
         """Connect through the jump hosts and log in.
@@ -167,7 +164,7 @@ class Login:
             command=_by_hand(connection, self.ssh_config),
         )
         connection.client.set_missing_host_key_policy(Policy(keys))
-        strategy = partial(Identities, prompts=self.prompts, unlocked=self.unlocked)
+        strategy = partial(Identities, prompts=self.prompts, keys=self.keys)
         connection.config.authentication.strategy_class = strategy
         connection.connect_timeout = self.limits.login
         connection.connect_kwargs = {"transport_factory": partial(_transport, keys, self.limits)}

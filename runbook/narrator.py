@@ -61,8 +61,9 @@ class Narrator:
     @__call__.register
     def _(self, event: Failed) -> None:
         where = f"{event.step} on {event.target}" if event.step else event.target
+        why = str(event.error).removeprefix(f"{event.target}: ")
         self._terminal.done(where if event.step else f"connecting to {event.target}")
-        self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {event.error}")
+        self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}")
         if event.error.hint:
             self._terminal.line(f"      {self._terminal.paint('to do:', 'bold')} {event.error.hint}")
 

@@ -15,6 +15,7 @@ from runbook import prompt
 from runbook.document import Document
 from runbook.errors import UsageError
 from runbook.executor import Executor
+from runbook.identities import KeyRing
 from runbook.local import LocalHost
 from runbook.narrator import Narrator
 from runbook.ssh import SSHHost
@@ -52,6 +53,7 @@ class Session:
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
         self.narrator = Narrator(self.terminal, asking=self.interactive and not yes)
+        self._keys = KeyRing()
         self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()
         self._command = command
@@ -144,6 +146,7 @@ class Session:
             ssh_config=self.network.ssh_config,
             ask=self._questions.confirm if self.interactive else None,
             password=self._questions.password if self.interactive else None,
+            keys=self._keys,
             observe=self._observe,
         )
         return Target(host, IMAGES, self.terminal.progress)

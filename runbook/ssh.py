@@ -21,7 +21,7 @@ import paramiko
 from runbook.errors import BrokenLineError, RunbookError, StepError, SudoError, UnreachableError
 from runbook.frame import PATH, Frame, new_mark, wrap
 from runbook.host import Answer, Exchange
-from runbook.identities import Prompts
+from runbook.identities import KeyRing, Prompts
 from runbook.login import Limits, Login
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _LAST_WORDS: Final = 2.0
 """Seconds that output may take to arrive behind the exit status, which can overtake it."""
 _SUDO_PATIENCE: Final = 60.0
 """Seconds for sudo to ask, or to judge a password; PAM takes its time with a wrong one."""
+_SUDO_TRIES: Final = 3
+"""How often a password may be mistyped (sudoers(5), passwd_tries)."""
 _NO_CHANNEL: Final = (paramiko.SSHException, EOFError, OSError)
 
 
@@ -78,6 +80,7 @@ class SSHHost:
         ssh_config: Path | None = None,
         ask: Callable[[str], bool] | None = None,
         password: Callable[[str], str] | None = None,
+        keys: KeyRing | None = None,
         observe: Observe | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -89,13 +92,14 @@ class SSHHost:
             ssh_config: Read in place of the user's and the system's ssh_config.
             ask: Puts a yes-or-no question (an unknown host key); None where there is no terminal.
             password: Asks for a secret (sudo's password, a key's passphrase); None where there is no terminal.
+            keys: The user's key files, shared with other hosts; this host's own where there is none.
             observe: Is told of every run.
             limits: How long to wait for what.
         """
         self.name = name
         self.channels = 0
         self.logins = 0
-        self._login = Login(name, target, ssh_config, Prompts(ask, password), limits or Limits())
+        self._login = Login(name, target, ssh_config, Prompts(ask, password), limits or Limits(), keys or KeyRing())
         self._line: Line | None = None
         self._password: str | None = None
         self._ghost: _Ghost | None = None
@@ -147,24 +151,31 @@ class SSHHost:
 
     def _run(self, job: _Job) -> Answer:
         if self._password is None:
-            try:
+            with suppress(_PasswordWantedError):
                 return self._exec(job, None)
-            except _PasswordWantedError:
-                self._password = self._ask_password()
-        try:
-            return self._exec(job, self._password)
-        except SudoError:
-            self._password = None  # it was wrong: the next run asks again
-            raise
+        for _ in range(_SUDO_TRIES):
+            self._password = self._password or self._ask_password()
+            try:
+                return self._exec(job, self._password)
+            except _WrongPasswordError:
+                self._password = None
+        raise SudoError(f"{self.name}: sudo refuses the password of {self._user}")
+
+    @property
+    def _user(self) -> str:
+        return self._line.user if self._line else "the user"
 
     def _ask_password(self) -> str:
-        user = self._line.user if self._line else "the user"
+        user = self._user
         if self._login.prompts.password is None:
             raise SudoError(
                 f"{self.name}: sudo wants the password of {user}, and there is no terminal to ask at",
                 hint="run it at a terminal, or let that user use sudo without a password (NOPASSWD in sudoers)",
             )
-        return self._login.prompts.password(f"[sudo] password for {user} on {self.name}: ")
+        password = self._login.prompts.password(f"[sudo] password for {user} on {self.name}:")
+        if not password:
+            raise SudoError(f"{self.name}: sudo wants the password of {user}, and none was given")
+        return password
 
     def _exec(self, job: _Job, password: str | None) -> Answer:
         prompt, ready, tag = new_mark(), new_mark(), new_mark()
@@ -212,6 +223,10 @@ class SSHHost:
         return self._line, channel
 
 
+class _WrongPasswordError(Exception):
+    """sudo does not take the password."""
+
+
 class _Session:
     """One exec channel from its command to its answer."""
 
@@ -228,7 +243,8 @@ class _Session:
         """Give sudo the password if, and only if, it asks for it by `prompt`; return when root's shell is `ready`.
 
         Raises:
-            SudoError: The password is wrong, or root cannot be had by it.
+            _WrongPasswordError: sudo asks again.
+            SudoError: Root cannot be had by it.
         """
         self._receive(lambda: prompt in self._frame.noise or ready in self._frame.noise, _SUDO_PATIENCE)
         if prompt in self._frame.noise and ready not in self._frame.noise:
@@ -238,7 +254,7 @@ class _Session:
             return
         self._check_line()
         if self._frame.noise.count(prompt) > 1:
-            raise SudoError(f"{self._name}: sudo refuses the password of {self._line.user}")
+            raise _WrongPasswordError
         raise _no_root(self._name, self._line.user, self._frame.noise.replace(prompt, ""))
 
     def run(self, *, behind: str) -> Answer:

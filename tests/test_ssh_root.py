@@ -82,14 +82,29 @@ def test_the_password_is_not_sent_when_sudo_does_not_ask(
         assert CANARY.encode() not in sent[0]
 
 
-def test_a_wrong_password_is_one_sentence_and_is_asked_for_again(box: Callable[..., SSHHost]) -> None:
-    words = iter(["wrong-canary", CANARY])
+def test_a_password_may_be_mistyped_twice(box: Callable[..., SSHHost]) -> None:
+    words = iter(["wrong-canary", "wrong-canary", CANARY])
     with unix_user("password", password=CANARY) as user:
         host = box(user, password=lambda _: next(words))
+        assert host.run("id -u", purpose="try").stdout == "0\n"
+        assert host.run("id -u", purpose="try").stdout == "0\n"
+
+
+def test_a_wrong_password_is_one_sentence(box: Callable[..., SSHHost]) -> None:
+    asked: list[str] = []
+    with unix_user("password", password=CANARY) as user:
+        host = box(user, password=lambda question: asked.append(question) or "wrong-canary")
         with pytest.raises(SudoError, match=f"home: sudo refuses the password of {user}") as error:
             host.run("true", purpose="try")
         assert "canary" not in one_sentence(error)
-        assert host.run("id -u", purpose="try").stdout == "0\n"
+        assert len(asked) == 3
+
+
+def test_no_password_given_is_none_sent(box: Callable[..., SSHHost], sshd: Sshd) -> None:
+    with unix_user("password", password=CANARY) as user:
+        with pytest.raises(SudoError, match="none was given"):
+            box(user, password=lambda _: "").run("true", purpose="try")
+        assert "authentication failure" not in sshd.log
 
 
 def test_a_password_and_no_terminal(box: Callable[..., SSHHost]) -> None:
