@@ -241,14 +241,19 @@ def unmake(path: str, image: Image, numbers: Sequence[int]) -> Batch:
 
 
 _BEFORE = """\
-for before in "$image"/before.*; do printf '%s %s\\n' "${before##*.}" "$(sha256sum <"$before" | cut -d' ' -f1)"; done
+for before in "$image"/before.*; do
+    number=${before##*.}
+    [ "$(cat -- "$image/undo.$number")" = : ] || printf '%s %s\\n' "$number" "$(sha256sum <"$before" | cut -d' ' -f1)"
+done
+"""
+"""What has no undoing of its own, such as what a daemon had loaded of files since edited, need not come back as it was.
 """
 
 
 def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> list[int]:
-    """The changes that read otherwise than before they were made, after `unmake`."""
+    """The changes that were undone and read otherwise than before they were made, after `unmake`."""
     before = dict(line.split(" ", 1) for line in readings["before"].text.splitlines())
-    return [n for n in numbers if digest(readings[f"read {n}"].text) != before.get(str(n))]
+    return [n for n in numbers if str(n) in before and digest(readings[f"read {n}"].text) != before[str(n)]]
 
 
 def undone(path: str, numbers: Sequence[int]) -> str:

@@ -96,10 +96,12 @@ class Target:
         answer = self._change(batch, purpose=f"undo {kept.step}")
         results = batch.split(answer.stdout)
         failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
-        failed = failed or images.not_as_before(results, numbers)
-        if failed or results["settle"].code:
-            keys = ", ".join(each.key for each in kept.changes if each.number in failed) or "what a daemon had loaded"
-            raise StepError(f"{self.name}: could not put back {keys}: {_tail(answer.stderr) or 'it reads otherwise'}")
+        otherwise = [] if failed else images.not_as_before(results, numbers)
+        if failed or otherwise or results["settle"].code:
+            stuck = {*failed, *otherwise}
+            keys = ", ".join(each.key for each in kept.changes if each.number in stuck) or "what a daemon had loaded"
+            why = "it reads otherwise than before" if otherwise else _tail(answer.stderr)
+            raise StepError(f"{self.name}: could not put back {keys}: {why}")
         forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
         self.run(forget, purpose="forget the before-image")
 
