@@ -54,7 +54,10 @@ def test_one_file_that_may_not_be_read_is_named() -> None:
     assert "+ /etc/swanctl/** r," in finding.change.diff
 
 
-@pytest.mark.parametrize("text", ["", "enforce\n", "enforce\n /etc/swanctl/swanctl.conf\n"])
+NO_ANSWERS = "".join(f" {path}\n" for path in PART.paths)
+
+
+@pytest.mark.parametrize("text", ["", "enforce\n", f"enforce\n{MAY} {PART.paths[0]}\n", f"enforce\n{NO_ANSWERS}"])
 def test_no_answer_is_no_permission_and_no_reason_to_change_anything(text: str) -> None:
     finding = PART.judge(Reading(text))
     assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
