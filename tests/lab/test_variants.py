@@ -184,3 +184,32 @@ def test_a_third_name_with_a_good_certificate_of_the_same_authority_is_refused(p
     assert "established between" not in journal
     # and the one who is expected still gets in
     assert product.apply().code == 0
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_lost_certificate_is_taken_over_from_its_host_and_not_ordered_again(product: Product) -> None:
+    kept = product.lab.directory / ".runbook" / "certificates" / "home.pem"
+    leaf = kept.read_bytes().split(b"-----END CERTIFICATE-----")[0]
+    kept.unlink()
+    done = product.apply()
+    assert done.code == 0, done.err
+    assert changed(done) == {("certificate", "controller")}
+    assert kept.read_bytes().split(b"-----END CERTIFICATE-----")[0] == leaf
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_lost_key_whose_host_is_good_is_said_and_nothing_is_replaced(product: Product) -> None:
+    key = product.lab.directory / ".runbook" / "keys" / "vps4.key"
+    there = "sha256sum </etc/swanctl/private/vps4.example.test.key"
+    before = product.lab.root("vps4", there).stdout
+    lost = key.rename(key.with_name("lost"))
+    try:
+        assert ("key", "vps4", "original of /etc/swanctl/private/vps4.example.test.key") in product.audit().not_in_order
+        refused = product.apply()
+        assert refused.code == 1
+        assert "its original" in refused.document["failures"][0]["error"]
+        assert not key.exists()
+        assert product.lab.root("vps4", there).stdout == before
+    finally:
+        lost.rename(key)
+    assert product.audit().code == 0
