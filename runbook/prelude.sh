@@ -1,14 +1,15 @@
 # Functions that every script sent to a host may use. POSIX sh; needs coreutils.
 # $image: the directory that keeps the before-images of the step in hand.
 
-# rb_state PATH: what is at PATH in one line. A file's content is told by its SHA-256.
+# rb_state PATH: what is at PATH in one line; nothing where that cannot be read. A file's content is told by its SHA-256.
 rb_state() {
     if [ -L "$1" ]; then
         printf 'link %s\n' "$(readlink -- "$1")"
     elif [ -d "$1" ]; then
         printf 'directory %s\n' "$(stat -c '%a %U:%G' -- "$1")"
     elif [ -f "$1" ]; then
-        printf 'file %s %s\n' "$(stat -c '%a %U:%G' -- "$1")" "$(sha256sum <"$1" | cut -d' ' -f1)"
+        attributes=$(stat -c '%a %U:%G' -- "$1") && sum=$(sha256sum <"$1") &&
+            printf 'file %s %s\n' "$attributes" "${sum%% *}"
     elif [ -e "$1" ]; then # never read: a fifo would be waited for, a device has no end
         stat -c %F -- "$1"
     else

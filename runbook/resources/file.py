@@ -185,5 +185,7 @@ class Directory(Part):
 
 
 def _in_the_way(path: str, state: str) -> str:
-    """Why a part cannot be made: something is there that is not ours to replace."""
+    """Why a part cannot be made: something is there that is not ours to replace, or cannot be read."""
+    if not state:
+        return f"what is at {path} cannot be read"
     return f"a {state.split(' ', 1)[0]} is at {path}: move it out of the way"
