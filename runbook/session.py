@@ -17,6 +17,7 @@ from runbook.errors import UsageError
 from runbook.executor import Executor
 from runbook.identities import KeyRing
 from runbook.local import LocalHost
+from runbook.logview import of_event, of_script
 from runbook.narrator import Narrator
 from runbook.ssh import SSHHost
 from runbook.step import CONTROLLER
@@ -58,10 +59,8 @@ class Session:
         self.document = Document()
         self._command = command
         data = self.network.directory / ".runbook"
-        if not data.exists():
-            data.mkdir(mode=0o700)
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
-        self._log = RunLog(self._report.with_suffix(".jsonl"), self.redact)
+        self._log = self._open_log(data)
         self.targets = self._targets(self.network, data)
         self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line)
         self.executor = Executor(
@@ -77,12 +76,13 @@ class Session:
         self.terminal.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Free the hosts, end every connection, and the log."""
         self.executor.release()
         for target in self.targets.values():
             target.host.close()
         self.terminal.__exit__()
+        self._log.write("ended", error=str(error) or type(error).__name__ if error else "")
         self._log.close()
 
     def limit_to(self, site: str) -> None:
@@ -102,7 +102,8 @@ class Session:
 
     def report(self, plans: Sequence[Plan], exit_code: int) -> str:
         """The run's JSON document; it is kept beside the log."""
-        text = self.redact(jsonlib.dumps(self.document.build(self._command, plans, exit_code), indent=2))
+        document = self.document.build(self._command, plans, exit_code)
+        text = jsonlib.dumps(self.redact.everywhere(document), indent=2)
         self._report.touch(mode=0o600)
         self._report.write_text(text + "\n")
         return text
@@ -119,16 +120,27 @@ class Session:
 
         signal.signal(signal.SIGINT, interrupted)
 
+    def _open_log(self, data: Path) -> RunLog:
+        try:
+            if not data.exists():
+                data.mkdir(mode=0o700)
+            log = RunLog(self._report.with_suffix(".jsonl"), self.redact)
+        except OSError as error:
+            hint = f"make {data.parent} and {data} your own, or keep sites.yaml in a directory that is"
+            raise UsageError(f"no log can be kept in {data}: {error.strerror}", hint=hint) from error
+        log.write("begun", command=self._command)
+        return log
+
     def _confirm(self, *, yes: bool) -> Confirm:
         return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator)
 
     def _notify(self, event: Event) -> None:
-        self._log.write(type(event).__name__.lower(), detail=repr(event))
+        self._log.write(type(event).__name__.lower(), **of_event(event))
         self.document(event)
         self.narrator(event)
 
     def _observe(self, exchange: Exchange) -> None:
-        self._log.write("script", **vars(exchange))
+        self._log.write("script", **of_script(exchange))
 
     def _targets(self, network: Network, data: Path) -> dict[str, Target]:
         local = LocalHost(CONTROLLER, observe=self._observe)

@@ -118,7 +118,7 @@ class Target:
         fragments = {key: text for key, text in fragments.items() if text}
         path = f"{self._images_at}/{image}"
         batch = Batch({**fragments, **after, **ahead}, {"image": path}, gated=frozenset(fragments))
-        answer = self._change(batch, purpose=image)
+        answer = self._change(batch, purpose=f"apply {image}")
         results = batch.split(answer.stdout)
         self._keep_readings(batch, answer)
         for key in fragments:
