@@ -100,7 +100,8 @@ class Target:
         if failed or otherwise or results["settle"].code:
             stuck = {*failed, *otherwise}
             keys = ", ".join(each.key for each in kept.changes if each.number in stuck) or "what a daemon had loaded"
-            why = "it reads otherwise than before" if otherwise else _tail(answer.stderr)
+            said = " ".join(results[f"undo {n}"].text for n in otherwise).strip()
+            why = said or "it reads otherwise than before" if otherwise else _tail(answer.stderr)
             raise StepError(f"{self.name}: could not put back {keys}: {why}")
         forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
         self.run(forget, purpose="forget the before-image")
