@@ -58,6 +58,7 @@ class Journal:
     def record(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; it is on the disk when this returns."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = not self._path.exists()
         line = {"version": VERSION, "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **asdict(checkpoint)}
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -65,6 +66,8 @@ class Journal:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if new:
+            _sync_directory(self._path.parent)
         self.checkpoints.append(checkpoint)
 
     def latest(self) -> dict[tuple[str, str], Checkpoint]:
@@ -75,10 +78,10 @@ class Journal:
         if not self._path.exists():
             return []
         raw = self._path.read_bytes()
-        whole, _, torn = raw.rpartition(b"\n")
+        *lines, torn = raw.split(b"\n")
         try:
-            checkpoints = [_parse(line) for line in whole.splitlines()]
-        except (ValueError, KeyError, TypeError) as error:
+            checkpoints = [_parse(line) for line in lines]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
             self._path.rename(aside)
             self._warn(
@@ -86,12 +89,21 @@ class Journal:
             )
             return []
         if torn:  # the power failed in the middle of the last line: what it announced was not begun
-            os.truncate(self._path, len(whole) + 1 if whole else 0)
+            os.truncate(self._path, len(raw) - len(torn))
         return checkpoints
 
 
+def _sync_directory(path: Path) -> None:
+    """A new file's name is on the disk when its directory is (fsync(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _parse(line: bytes) -> Checkpoint:
-    """One checkpoint; raises ValueError, KeyError or TypeError for what is none."""
+    """One checkpoint; raises ValueError, KeyError, TypeError or RecursionError for what is none."""
     entry = json.loads(line)
     if entry["version"] != VERSION:
         raise ValueError(f"version {entry['version']}")

@@ -168,7 +168,8 @@ class Directory(Part):
         # five digits and more also clear the bits that a directory inherits from the one above it (chmod(1))
         make = f"rb_parents {path}\nmkdir -p -- {path}\nchown -- {self.owner} {path}\nchmod -- {self.mode:0>5} {path}"
         if state == "absent":
-            undo = f"[ ! -d {path} ] || rmdir -- {path} 2>/dev/null || echo {quote(f'{self.path} is not empty: it is kept')}"
+            kept = quote(f"{self.path} is not empty: it is kept")
+            undo = f"[ ! -d {path} ] || rmdir -- {path} 2>/dev/null || echo {kept}"
             summary = f"create {self.path}/ ({self.mode}, {self.owner})"
             return self.absent(Change(summary, make, undo, settle=f"rb_tidy {path}"))
         if not state.startswith("directory "):
