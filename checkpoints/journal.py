@@ -49,10 +49,19 @@ class Checkpoint:
 class Journal:
     """The checkpoints of one network, in the order in which they were made."""
 
-    def __init__(self, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
-        """Read `path` if it is there; a damaged file is set aside, and `warn` is told so in a sentence."""
+    def __init__(
+        self,
+        path: Path,
+        warn: Callable[[str], None] = lambda _: None,
+        redact: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """Read `path` if it is there; a damaged file is set aside, and `warn` is told so in a sentence.
+
+        `redact` takes secrets out of the notes, which quote what hosts have said.
+        """
         self._path = path
         self._warn = warn
+        self._redact = redact
         self.checkpoints = self._load()
 
     def record(self, checkpoint: Checkpoint) -> None:
@@ -60,6 +69,7 @@ class Journal:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = not self._path.exists()
         line = {"version": VERSION, "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **asdict(checkpoint)}
+        line["note"] = self._redact(checkpoint.note)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, json.dumps(line).encode() + b"\n")

@@ -62,7 +62,7 @@ class Session:
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
         self._log = self._open_log(data)
         self.targets = self._targets(self.network, data)
-        self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line)
+        self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line, self.redact)
         self.executor = Executor(
             procedure(self.network),
             self.targets,
