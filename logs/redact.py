@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from shlex import quote
 from typing import Final
 
 MASK: Final = "(secret)"
@@ -11,6 +13,11 @@ _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)",
     re.DOTALL,
 )
+_PRIVATE_KEYS_END = re.compile(
+    r"(?:^[A-Za-z0-9+/=]{1,80}\r?\n)+-----END [A-Z0-9 ]*PRIVATE KEY-----",
+    re.MULTILINE,
+)
+"""Where only the last lines of something were kept, and they begin within a key."""
 _ENCODED = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*")
 """PEM in base64, which is how a key travels in a script: a shell that stumbles over a script quotes it."""
 
@@ -21,17 +28,26 @@ class Redactor:
     def __init__(self) -> None:
         """Know no secret yet but the look of a private key."""
         self._secrets: set[str] = set()
+        self._learnt: re.Pattern[str] | None = None
 
     def learn(self, secret: str) -> None:
         """Remember a secret, such as a password just typed; each line of a long one counts by itself."""
-        self._secrets.update(line for line in (secret, *secret.splitlines()) if line.strip())
+        for line in (secret, *secret.splitlines()):
+            if line.strip():
+                # also as a message quotes it: for Python, for JSON, for a shell
+                self._secrets.update((line, repr(line)[1:-1], json.dumps(line)[1:-1], quote(line)))
+        if self._secrets:
+            self._learnt = re.compile(
+                "|".join(re.escape(each) for each in sorted(self._secrets, key=len, reverse=True))
+            )
 
     def __call__(self, text: str) -> str:
         """The text without any secret."""
-        text = _ENCODED.sub(MASK, _PRIVATE_KEY.sub(MASK, text))
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return text
+        text = _PRIVATE_KEY.sub(MASK, text)
+        if "PRIVATE KEY-----" in text:
+            text = _PRIVATE_KEYS_END.sub(MASK, text)
+        text = _ENCODED.sub(MASK, text)
+        return self._learnt.sub(MASK, text) if self._learnt else text
 
     def everywhere(self, value: object) -> object:
         """A value of JSON's with every text in it without any secret; to be called before it is encoded."""
