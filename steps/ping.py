@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from runbook.errors import RunbookError, StepError
+from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps.diagnosis import Evidence, diagnose
+from steps.both_ends import explained, listen
 from steps.negotiated import negotiated_problems, security_associations
 from steps.section import Section, lan_target
 from steps.vici import parse
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from runbook.script import Reading
     from runbook.target import Target
+    from steps.both_ends import Before
     from steps.negotiated import Sa
     from steps.network import End, Network
 
@@ -100,53 +100,25 @@ class Tunnel(Part):
 
     def _bring_up(self, hosts: Mapping[str, Target]) -> None:
         name = quote(self.end.connection)
-        began = time.time() - 1
+        before = listen(self.end, hosts)
         script = (
             f"swanctl --terminate --ike {name} --timeout 10 >/dev/null 2>&1\n"
             f"swanctl --initiate --child {name} --timeout 30 2>&1 || echo 'initiate failed'"
         )
         said = hosts[self.end.here.name].run(script, purpose=f"bring {self.end.connection} up").stdout
         if "initiate failed" in said:
-            raise explained(self.end, hosts, began, said)
-
-
-def explained(
-    end: End, hosts: Mapping[str, Target], since: float, said: str = "", *, traffic_lost: bool = False
-) -> StepError:
-    """Why a tunnel does not work, by both ends' logs since `since` (seconds since the epoch).
-
-    `end` is the one that initiates; `said` is what swanctl printed there. Quotes the telling lines of both ends.
-    """
-    there = next(each for each in end.network.link_ends(end.link) if each.here == end.there)
-    found = diagnose(_evidence(end, hosts, since, said), _evidence(there, hosts, since), traffic_lost=traffic_lost)
-    names = {"initiator": end.here.name, "responder": end.there.name}
-    quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
-    return StepError(f"{end.connection} fails at stage {found.stage.value}: {found.cause}{quotes}", hint=found.fix)
-
-
-def _evidence(end: End, hosts: Mapping[str, Target], since: float, said: str = "") -> Evidence:
-    """What one end has to say; an end that cannot be asked any more says just that."""
-    script = (
-        f"journalctl -q -u strongswan.service -o cat --since @{since:.0f} || true\n"
-        "echo --; swanctl --list-sas --pretty 2>/dev/null || true"
-    )
-    try:
-        journal, _, listing = hosts[end.here.name].run(script, purpose="read strongSwan's log").stdout.partition("--\n")
-        sas = security_associations(parse(listing), end.connection)
-    except RunbookError as error:
-        return Evidence(log=[str(error)], swanctl=said.splitlines(), end=end)
-    return Evidence(log=journal.splitlines(), swanctl=said.splitlines(), end=end, sas=sas)
+            raise explained(self.end, hosts, before, said=said.splitlines())
 
 
 def proof(ends: tuple[End, End]) -> Proof:
     """What proves a link: both ends' security associations as planned, and pings from both and from the LAN."""
 
     def run(hosts: Mapping[str, Target]) -> Sequence[str]:
-        began = time.time() - 1
         initiator = ends[0] if ends[0].initiates else ends[1]
+        before = listen(initiator, hosts)
         evidence = [line for end in ends for line in _agreed(end, hosts[end.here.name])]
         for end in ends:
-            evidence += _pings(end, hosts, initiator, began)
+            evidence += _pings(end, hosts, initiator, before)
         return evidence
 
     return run
@@ -166,7 +138,7 @@ def _agreed(end: End, target: Target) -> Sequence[str]:
     return [f"{target.name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}"]
 
 
-def _pings(end: End, hosts: Mapping[str, Target], initiator: End, began: float) -> Sequence[str]:
+def _pings(end: End, hosts: Mapping[str, Target], initiator: End, before: Before) -> Sequence[str]:
     here, network = end.here, end.network
     sources: dict[str, tuple[IPv6Address, ...]] = {here.name: (network.link_address(here), network.own_address(here))}
     if here.lan_host:
@@ -177,7 +149,7 @@ def _pings(end: End, hosts: Mapping[str, Target], initiator: End, began: float) 
         lines = [line for line in output.splitlines() if line]
         lost = [line for line in lines if " 0% packet loss" not in line]
         if lost:
-            why = explained(initiator, hosts, began, traffic_lost=True)
+            why = explained(initiator, hosts, before, traffic_lost=True)
             raise StepError(f"ping from {name} was lost: {lost[0]}\n      {why}", hint=why.hint)
         evidence += [f"{name}: {line}" for line in lines]
     return evidence

@@ -2,7 +2,7 @@
 
 `render` states it once, for strongSwan 5.9 and 6.0 alike (swanctl.conf(5)); `wanted_connection` says what of it
 `swanctl --list-conns` must then show. That listing keeps quiet about proposals, mobike, encap, keyingtries,
-start_action and which of two certificates with one subject is in use: for these, `last_loaded` tells when charon last
+start_action and which of two certificates with one subject is in use: for these, the journal tells when charon last
 read the file, to be held against the file's own time.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.x509.oid import NameOID
 
-from steps.vici import UnreadableOutputError, items_of, number_of, sections_of, selectors_of, text_of
+from steps.vici import items_of, number_of, sections_of, selectors_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -319,59 +319,6 @@ def _listed_type(oid: ObjectIdentifier) -> str:
 def _listed_value(value: str | bytes) -> str:
     raw = value.encode() if isinstance(value, str) else value
     return "".join(chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else "?" for byte in raw)
-
-
-@dataclass(frozen=True)
-class LoadedCert:
-    """A certificate that charon holds in memory, from `--list-certs --pretty`.
-
-    `flag` is CA for the trusted roots and the intermediates, NONE for leaves.
-    """
-
-    der: bytes
-    flag: str
-    has_private_key: bool
-
-
-def loaded_certificates(events: Iterable[Event]) -> list[LoadedCert]:
-    """List the X.509 certificates that charon holds; renewed ones stand beside those they replace until `--clear`."""
-    return [
-        LoadedCert(
-            der=_der(text_of(event.body, "data")),
-            flag=text_of(event.body, "flag"),
-            has_private_key=text_of(event.body, "has_privkey") == "yes",
-        )
-        for event in events
-        if event.name == "list-cert" and text_of(event.body, "type") == "X509"
-    ]
-
-
-def _der(data: str) -> bytes:
-    try:
-        return bytes.fromhex(data.removeprefix("0x"))
-    except ValueError:
-        raise UnreadableOutputError(
-            f"swanctl lists a certificate as {data[:40]!r}, which is not hexadecimal."
-        ) from None
-
-
-_LOAD_LINE = re.compile(
-    r"(?P<time>\d+\.\d+) .*\b(?P<what>added|updated|replaced|removed) vici connection: (?P<name>\S+)"
-)
-
-
-def last_loaded(journal: str, name: str) -> float | None:
-    """When charon last took the connection from its file, in seconds since 1970; None when it has since let go of it.
-
-    What `--list-conns` does not show can only be known so: a file changed after this moment is not loaded yet. An
-    unchanged file loaded again counts too (`updated`).
-
-    Args:
-        journal: What `journalctl -u strongswan -o short-unix` prints.
-        name: The connection.
-    """
-    found = [match for line in journal.splitlines() if (match := _LOAD_LINE.fullmatch(line)) and match["name"] == name]
-    return float(found[-1]["time"]) if found and found[-1]["what"] != "removed" else None
 
 
 def message_counters(events: Iterable[Event]) -> dict[str, int]:

@@ -278,40 +278,6 @@ def test_the_order_of_selectors_does_not_matter() -> None:
     assert loaded == swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
 
 
-def test_loaded_certificates_come_as_they_are() -> None:
-    certificates = swanctl.loaded_certificates(vici.parse(sample("swanctl-list-certs")))
-    names = [x509.load_der_x509_certificate(cert.der).subject.rfc4514_string() for cert in certificates]
-    assert [cert.flag for cert in certificates] == ["NONE", "NONE", "CA", "CA", "CA", "CA"]
-    assert [cert.has_private_key for cert in certificates] == [True, False, False, False, False, False]
-    assert names[:2] == ["CN=home.example.org", "CN=vps4.example.org"]
-
-
-def test_a_certificate_that_is_no_certificate_is_an_error() -> None:
-    text = "list-cert event {\n  type = X509\n  flag = CA\n  data = nonsense\n}"
-    with pytest.raises(vici.UnreadableOutputError, match="not hexadecimal"):
-        swanctl.loaded_certificates(vici.parse(text))
-
-
-JOURNAL = """\
-1763906400.000100 home systemd[1]: Started strongswan.service
-1763906401.500000 home charon-systemd[77]: added vici connection: ula-net-vps4
-1763906401.600000 home charon-systemd[77]: 09[CFG] added vici connection: ula-net-vps45
-1763906500.250000 home charon-systemd[77]: 09[CFG] updated vici connection: ula-net-vps4
-1763906600.000000 home charon-systemd[77]: replaced vici connection: ula-net-other
-"""
-
-
-def test_the_last_load_is_the_connections_own() -> None:
-    assert swanctl.last_loaded(JOURNAL, "ula-net-vps4") == 1763906500.25
-    assert swanctl.last_loaded(JOURNAL, "ula-net-vps45") == 1763906401.6
-    assert swanctl.last_loaded(JOURNAL, "ula-net") is None
-
-
-def test_a_connection_that_charon_let_go_of_is_not_loaded() -> None:
-    removed = JOURNAL + "1763906700.1 home charon-systemd[77]: removed vici connection: ula-net-vps4\n"
-    assert swanctl.last_loaded(removed, "ula-net-vps4") is None
-
-
 def test_counters_are_the_daemons_own() -> None:
     counters = swanctl.message_counters(vici.parse(sample("swanctl-counters")))
     assert (counters["ike-init-out-req"], counters["ike-init-in-req"]) == (1, 0)
@@ -342,9 +308,6 @@ def test_a_real_charon_takes_the_file_and_shows_what_was_wanted(root: Path, tmp_
         for end in pair:
             wanted = swanctl.wanted_connection(end, certificate=leaf, anchors=[ANCHOR])
             assert swanctl.differences(wanted, swanctl.loaded_connection(vici.parse(listing), end.connection)) == []
-        held = swanctl.loaded_certificates(vici.parse(daemon.swanctl("--list-certs", "--pretty")))
-        assert [cert.has_private_key for cert in held if cert.der == leaf.public_bytes(Encoding.DER)] == [True]
-        assert [cert.flag for cert in held if cert.der == ANCHOR.public_bytes(Encoding.DER)] == ["CA"]
 
         changed = tmp_path / f"conf.d/{pair[0].connection}.conf"
         changed.write_text(changed.read_text().replace("dpd_delay = 30s", "dpd_delay = 31s"))

@@ -213,3 +213,35 @@ def test_a_lost_key_whose_host_is_good_is_said_and_nothing_is_replaced(product: 
     finally:
         lost.rename(key)
     assert product.audit().code == 0
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_port_blocked_on_the_way_is_named_by_what_both_ends_say(product: Product) -> None:
+    rule = "PREROUTING -p udp --dport 500 -j DROP"
+    product.lab.root("home", "swanctl --terminate --ike ula-net-vps4")
+    product.lab.root("vps4", f"iptables -t raw -I {rule}; ip6tables -t raw -I {rule}")
+    try:
+        failed = product.apply()
+    finally:
+        product.lab.root("vps4", f"iptables -t raw -D {rule}; ip6tables -t raw -D {rule}")
+    assert failed.code == 1
+    told = next(each for each in failed.document["failures"] if each["step"] == "ping")
+    assert "no answer" in told["error"]
+    assert "500" in told["error"] + told["hint"]
+    assert "home: " in told["error"], "it quotes the initiator's retransmits"
+    assert product.apply().code == 0
+
+
+@pytest.mark.usefixtures("mended")
+def test_traffic_lost_in_a_tunnel_that_stands_is_told_from_a_tunnel_that_is_down(product: Product) -> None:
+    rule = "PREROUTING -i ipsec0 -j DROP"
+    product.lab.root("vps4", f"ip6tables -t raw -I {rule}")
+    try:
+        failed = product.apply()
+    finally:
+        product.lab.root("vps4", f"ip6tables -t raw -D {rule}")
+    assert failed.code == 1
+    told = next(each for each in failed.document["failures"] if each["step"] == "ping")
+    assert "ping from" in told["error"]
+    assert "stage traffic" in told["error"]
+    assert product.apply().code == 0

@@ -1,0 +1,91 @@
+"""Asking both ends of a link why it does not work: their logs, counters and security associations since a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook.errors import RunbookError, StepError
+from runbook.script import quote
+from steps.diagnosis import Evidence, diagnose
+from steps.negotiated import security_associations
+from steps.swanctl import message_counters
+from steps.vici import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook.target import Target
+    from steps.network import End
+
+_COUNTERS = "swanctl --counters --pretty 2>/dev/null || true"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far one end's journal (its own cursor, for clocks differ) and its message counters had come."""
+
+    cursor: str = ""
+    counters: Mapping[str, int] | None = None
+
+
+Before = dict[str, Moment]
+"""Both ends' moments before something was tried, by site."""
+
+
+def listen(end: End, hosts: Mapping[str, Target]) -> Before:
+    """Note where both ends stand, so that what they say afterwards can be told from what they said before."""
+    script = f"journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'\necho --\n{_COUNTERS}"
+    moments = {}
+    for site in (end.here.name, end.there.name):
+        try:
+            cursor, _, listing = hosts[site].run(script, purpose="note where the log stands").stdout.partition("--\n")
+            moments[site] = Moment(cursor.strip(), message_counters(parse(listing)))
+        except RunbookError:
+            moments[site] = Moment()
+    return moments
+
+
+def explained(
+    end: End, hosts: Mapping[str, Target], before: Before, *, said: Sequence[str] = (), traffic_lost: bool = False
+) -> StepError:
+    """Why the link does not work: the stage that fails, the cause, and the telling lines of both ends.
+
+    Args:
+        end: The end that initiates.
+        hosts: Both ends' targets, by site.
+        before: From `listen`, before it was tried.
+        said: What swanctl printed at the initiating end.
+        traffic_lost: The tunnel stands, and packets are lost all the same.
+    """
+    there = next(each for each in end.network.link_ends(end.link) if each.here == end.there)
+    found = diagnose(_evidence(end, hosts, before, said), _evidence(there, hosts, before), traffic_lost=traffic_lost)
+    names = {"initiator": end.here.name, "responder": end.there.name}
+    quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
+    return StepError(f"{end.connection} fails at stage {found.stage.value}: {found.cause}{quotes}", hint=found.fix)
+
+
+def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Sequence[str] = ()) -> Evidence:
+    """What one end has to say since `before`; an end that cannot be asked any more says just that."""
+    moment = before[end.here.name]
+    since = f"--after-cursor={quote(moment.cursor)}" if moment.cursor else "-n 500"
+    script = "\n".join(
+        [
+            f"journalctl -q -u strongswan.service -o cat {since} || true",
+            "echo --",
+            "swanctl --list-sas --pretty 2>/dev/null || true",
+            "echo --",
+            _COUNTERS,
+        ]
+    )
+    try:
+        said_there = hosts[end.here.name].run(script, purpose="read strongSwan's log").stdout
+        rest, _, counted = said_there.rpartition("--\n")
+        journal, _, listing = rest.rpartition("--\n")
+        sas = security_associations(parse(listing), end.connection)
+        counters = message_counters(parse(counted))
+    except RunbookError as error:
+        return Evidence(log=[str(error)], swanctl=said, end=end)
+    then = moment.counters or {}
+    grown = {key: number - then.get(key, 0) for key, number in counters.items()} if moment.counters else None
+    return Evidence(log=journal.splitlines(), swanctl=said, end=end, sas=sas, counters=grown)
