@@ -258,7 +258,7 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
 
 def undone(path: str, numbers: Sequence[int]) -> str:
     """Shell that has the numbered changes of an image that is kept count as made never: what differs now is new."""
-    return script_lines(f"cd -- {quote(path)}", *(f"cp -- before.{n} after.{n}" for n in numbers))
+    return script_lines(f"cd -- {quote(path)} || exit", *(f"cp -- before.{n} after.{n}" for n in numbers))
 
 
 def forget(images: str, image: str) -> str:

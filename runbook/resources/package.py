@@ -53,7 +53,9 @@ class Packages(Part):
                 f"-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -- {names} >&2"
             ),
             undo=(
-                f'gone=$({_LIST} | comm -13 "$image/packages.$index" -)\n[ -z "$gone" ] || {_APT} purge -- $gone >&2'
+                f'gone=$({_LIST} | comm -13 "$image/packages.$index" -)\n'
+                "# shellcheck disable=SC2086 # a list of names\n"
+                f'[ -z "$gone" ] || {_APT} purge -- $gone >&2'
             ),
             diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
         )
