@@ -262,6 +262,7 @@ class _Session:
         self._send(wrap(self._job.script, self._mark, behind=behind))
         with suppress(OSError, EOFError):
             self._channel.shutdown_write()
+        self._line.open_ahead()
         self._receive(lambda: self._frame.ended, self._job.timeout + _KILL_AFTER + _GRACE)
         seconds = time.monotonic() - self._began
         if self._frame.ended:
