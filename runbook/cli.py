@@ -157,7 +157,7 @@ def rollback(
         at = names.index(_step(step or to).name)
         names = names[at + 1 :] if to else [step]
     with Session(file, "rollback", yes=yes, json=False) as session:
-        session.finish_step_on_interrupt("the same command")
+        session.finish_step_on_interrupt(f"runbook {' '.join(sys.argv[1:])}")
         session.executor.connect(Owner.this_process())
         undo(session, names, yes=yes)
         code = _failure_code(session.executor)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal, State
@@ -33,7 +34,7 @@ from runbook.events import (
     Undone,
 )
 from runbook.lock import Owner
-from runbook.step import CONTROLLER, Finding, Step, Verdict
+from runbook.step import CONTROLLER, Check, Finding, Step, Verdict
 from runbook.target import APT_SECONDS
 
 if TYPE_CHECKING:
@@ -157,11 +158,25 @@ class Executor:
                 # looked at again: what a later application had changed is put back by now
                 image = next(each for each in target.images() if each.name == name)
                 keep = frozenset(each.number for each in image.changes if each.status == "changed since")
+                shown = next(each for each in images[target.name] if each.name == name)
+                other = [each.key for each in shown.changes if each.number in keep and each.status != "changed since"]
+                if other:
+                    raise StepError(
+                        f"{target.name}: {other[0]} was changed since, which could not be seen before: ask again"
+                    )
+                self._record(step, target.name, State.INTENT, image.name, "undo")
                 self._step(step).rollback(target, image.name, keep)
                 self._record(step, target.name, State.UNDONE, image.name)
                 self._notify(Undone(step, target.name, image.name))
 
         self._side_by_side(list(images), undo, step)
+
+    def record_undone(self, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
+        """What was cut off or failed, and of which no before-image is left, is undone."""
+        for (step, target), last in self._journal.latest().items():
+            cut_off = last.state in {State.INTENT, State.FAILED} and step in steps and target in images
+            if cut_off and all(image.step != step for image in images[target]):
+                self._record(step, target, State.UNDONE, last.image, "verified")
 
     def _step(self, name: str) -> Step:
         return next(each for each in self.steps if each.name == name)
@@ -248,6 +263,7 @@ class Executor:
         for _ in range(PLANS):
             plan = self._plan(step)
             self._notify(Planned(plan))
+            self._record_verified(plan)
             for target in plan.blocked:
                 self._unfinished.setdefault(target, {})[step.name] = "blocked"
             self._refuse_unknown(plan)
@@ -269,6 +285,15 @@ class Executor:
         outcomes = {self._unfinished.get(target, {}).get(step.name, "done") for target in step.targets()}
         self._notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
         return plan
+
+    def _record_verified(self, plan: Plan) -> None:
+        """What was cut off or failed and is found in order is done."""
+        latest = self._journal.latest()
+        for target, found in plan.findings.items():
+            last = latest.get((plan.step.name, target))
+            cut_off = last is not None and last.state in {State.INTENT, State.FAILED}
+            if last and cut_off and all(each.verdict is Verdict.IN_ORDER for each in found):
+                self._record(plan.step.name, target, State.DONE, last.image, "verified")
 
     def _refuse_unknown(self, plan: Plan) -> None:
         """A part whose state cannot be told is not worked on: its target fails here, untouched."""
@@ -320,20 +345,32 @@ class Executor:
         self._notify(Applied(step.name, target.name, changes, time.monotonic() - began))
 
     def _check(self, plan: Plan) -> None:
-        """Prove a step by using its result, where it is done on all that a check speaks of."""
-        for check in plan.step.checks():
-            if any(
-                plan.step.name in self._unfinished.get(target, {}) or target in self.failures for target in check.on
-            ):
-                continue
-            self._notify(Checking(plan.step.name, check.title))
-            try:
-                evidence = check.run(self.targets)
-            except RunbookError as error:
-                for target in check.on:
-                    self._fail(target, plan.step.name, error)
-            else:
-                self._notify(Checked(plan.step.name, check.title, evidence))
+        """Prove a step by using its result, where it is done on all that a check speaks of.
+
+        Checks that have no target in common go side by side.
+        """
+        waiting = list(plan.step.checks())
+        while waiting:
+            turn: list[Check] = []
+            for check in waiting:
+                if not any(set(check.on) & set(other.on) for other in turn):
+                    turn.append(check)
+            waiting = [check for check in waiting if check not in turn]
+            with ThreadPoolExecutor(max_workers=len(turn)) as pool:
+                for check, evidence in zip(turn, pool.map(partial(self._prove, plan.step.name), turn), strict=True):
+                    if evidence is not None:
+                        self._notify(Checked(plan.step.name, check.title, evidence))
+
+    def _prove(self, step: str, check: Check) -> Sequence[str] | None:
+        if any(step in self._unfinished.get(target, {}) or target in self.failures for target in check.on):
+            return None
+        self._notify(Checking(step, check.title))
+        try:
+            return check.run(self.targets)
+        except RunbookError as error:
+            for target in check.on:
+                self._fail(target, step, error)
+            return None
 
     def _side_by_side(self, names: Sequence[str], work: Callable[[Target], None], step: str = "") -> None:
         """Do `work` on every target at once; an error of one is kept and told, and keeps no other from going on."""

@@ -37,6 +37,8 @@ class Owner:
     since: str
     machine: str
     boot: str
+    processes: str
+    """The PID namespace: containers of one machine do not see each other's processes."""
     pid: int
     started: int
     """When the process began, in clock ticks since boot (proc(5), stat, field 22): a process id alone comes again."""
@@ -49,6 +51,7 @@ class Owner:
             since=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
             machine=_first_line("/etc/machine-id"),
             boot=_first_line("/proc/sys/kernel/random/boot_id"),
+            processes=_pid_namespace(),
             pid=os.getpid(),
             started=_start_time(os.getpid()),
         )
@@ -64,9 +67,10 @@ class Owner:
     @property
     def is_dead(self) -> bool:
         """Whether the run is over for certain: it was on this machine, and its process is no more."""
-        if self.machine != _first_line("/etc/machine-id"):
-            return False
-        return self.boot != _first_line("/proc/sys/kernel/random/boot_id") or _start_time(self.pid) != self.started
+        here = Owner.this_process()
+        if not self.machine or (self.machine, self.processes) != (here.machine, here.processes):
+            return False  # another machine, or one whose processes cannot be seen from here
+        return self.boot != here.boot or _start_time(self.pid) != self.started
 
     @property
     def text(self) -> str:
@@ -109,3 +113,10 @@ def _start_time(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a name of the kernel's, no path
+    except OSError:
+        return ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runbook import prompt
 from runbook.executor import StoppedError
+from runbook.step import CONTROLLER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,22 +22,33 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     """Undo these steps, the last first, wherever they were applied; raises StoppedError when the user says no."""
     images = session.executor.images()
     steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
-    say = session.terminal.line
     for step in steps:
-        for target, applied in _of(step, images).items():
-            for image in applied:
-                say(f"{target}: {step.name}, applied as {image.name}")
-                for line in _lines(image):
-                    say(f"    {line}")
-        for dependant, targets in _dependants(session.executor.steps, step, names, images).items():
-            say(f"    {dependant} needs {step.name} and stays in place on {', '.join(targets)}")
+        _show(session, step, names, images)
     if not steps:
-        say(f"nothing of {', '.join(names)} is there to undo")
+        session.terminal.line(f"nothing of {', '.join(names)} is there to undo")
         return
     if not yes and not prompt.confirm("Undo this?"):
         raise StoppedError("nothing was undone")
     for step in steps:
-        session.executor.rollback(step.name, _of(step, images))
+        if session.executor.stop_requested:
+            raise StoppedError(f"stopped before undoing {step.name}")
+        # below a failure nothing more is undone there: the steps stand on one another
+        failed = session.executor.failures
+        left_out = {*failed, CONTROLLER} if failed else set()
+        session.executor.rollback(step.name, {t: each for t, each in _of(step, images).items() if t not in left_out})
+    for target in session.executor.failures:
+        session.terminal.line(f"{target}: stopped there; what it stands on was left as it is")
+
+
+def _show(session: Session, step: Step, names: Sequence[str], images: Mapping[str, Sequence[Image]]) -> None:
+    """What would be undone of a step, and what stays in place although it needs it."""
+    for target, applied in _of(step, images).items():
+        for image in applied:
+            session.terminal.line(f"{target}: {step.name}, applied as {image.name}")
+            for line in _lines(image):
+                session.terminal.line(f"    {line}")
+    for dependant, targets in _dependants(session.executor.steps, step, names, images).items():
+        session.terminal.line(f"    {dependant} needs {step.name} and stays in place on {', '.join(targets)}")
 
 
 def _of(step: Step, images: Mapping[str, Sequence[Image]]) -> dict[str, list[Image]]:

@@ -14,8 +14,32 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 300
 """How long another package manager at work is waited for."""
 
-_LIST = "dpkg-query -W -f '${db:Status-Status} ${Package}:${Architecture}\\n' | sed -n 's/^installed //p' | sort"
 _APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
+_INSTALL = (
+    "install --no-install-recommends --no-remove -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+)
+
+_CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
+
+_UNDO = f"""\
+ours=$(while read -r name; do
+    case $(dpkg-query -W -f '${{db:Status-Status}}' "$name" 2>/dev/null) in ''|not-installed) ;; *) echo "$name" ;; esac
+done <"$image/added.$index")
+if [ -n "$ours" ]; then
+    # shellcheck disable=SC2086 # a list of names
+    going=$({_APT} -s purge -- $ours | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')
+    others=$(printf '%s\\n' "$going" | grep -vxF "$ours" || true)
+    if [ -z "$others" ]; then
+        # shellcheck disable=SC2086 # a list of names
+        {_APT} purge -- $ours >&2
+    else
+        echo "these need what is to go, and stay with it: $others" >&2
+        # dpkg takes away nothing but what it is told to, and leaves what others need
+        # shellcheck disable=SC2086 # a list of names
+        DEBIAN_FRONTEND=noninteractive dpkg --purge -- $ours >&2 || true
+    fi
+fi"""
+"""Purges what this very change installed, and nothing that the admin has installed since."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +70,15 @@ class Packages(Part):
         names = " ".join(quote(name) for name in missing)
         change = Change(
             summary=f"install {' '.join(missing)}",
-            save=f'{_LIST} >"$image/packages.$index"',
+            save=': >"$image/added.$index"',
             apply=(
                 f"{_APT} update >&2\n"
-                f"{_APT} install --no-install-recommends --no-remove "
-                f"-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -- {names} >&2"
+                f"{_APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
+                'sync -- "$image/added.$index"\n'
+                # an installation that was cut off is finished first, since apt refuses to do anything before
+                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}"
             ),
-            undo=(
-                f'gone=$({_LIST} | comm -13 "$image/packages.$index" -)\n'
-                "# shellcheck disable=SC2086 # a list of names\n"
-                f'[ -z "$gone" ] || {_APT} purge -- $gone >&2'
-            ),
+            undo=f'[ -z "$(dpkg --audit)" ] || {_CONFIGURE} >&2\n{_UNDO}',
             diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
         )
         return self.absent(change)
