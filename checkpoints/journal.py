@@ -5,8 +5,9 @@ One line is one checkpoint:
     {"version": 1, "at": "2026-11-23T14:15:00Z", "run": "…", "step": "nginx", "target": "vps4",
      "state": "intent", "image": "…", "note": ""}
 
-`intent` is written before a step's changes are made on a target, with the name of the before-image there; `done` once
-they are verified; `failed` with the reason; `undone` after a rollback. An intent with nothing after it was cut off.
+`intent` is written before a step's changes are made on a target, with the name of the before-image there, and before
+they are undone (note: `undo`); `done` once they are verified; `failed` with the reason; `undone` after a rollback. An
+intent with nothing after it was cut off.
 """
 
 from __future__ import annotations
