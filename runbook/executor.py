@@ -351,11 +351,8 @@ class Executor:
         """
         waiting = list(plan.step.checks())
         while waiting:
-            turn: list[Check] = []
-            for check in waiting:
-                if not any(set(check.on) & set(other.on) for other in turn):
-                    turn.append(check)
-            waiting = [check for check in waiting if check not in turn]
+            turn = [each for at, each in enumerate(waiting) if all({*each.on}.isdisjoint(o.on) for o in waiting[:at])]
+            waiting = [each for each in waiting if each not in turn]
             with ThreadPoolExecutor(max_workers=len(turn)) as pool:
                 for check, evidence in zip(turn, pool.map(partial(self._prove, plan.step.name), turn), strict=True):
                     if evidence is not None:
