@@ -59,7 +59,7 @@ class Bench:
         rows = []
         for option in ("--version", "--help"):
             row = Row(f"runbook {option}", 0, START)
-            product = [str(Path(sys.executable).with_name("runbook")), option]
+            product = [sys.executable, "-m", "runbook", option]
             for _ in range(runs):
                 row.product.append(_seconds(partial(_run, product)))
                 row.floor.append(_seconds(partial(_run, floor)))
@@ -124,7 +124,8 @@ class Bench:
         there = self._lab.directory / ".runbook"
         shutil.rmtree(there, ignore_errors=True)
         shutil.copytree(vault, there)
-        _run(self._lab.admin_argv([sys.executable, "-m", "runbook", "audit", "--file", slow_config(self._lab)[1]]))
+        sites = str(self._lab.directory / "sites.yaml")
+        _run(self._lab.admin_argv([sys.executable, "-m", "runbook", *AUDIT, "--file", sites]))
 
 
 def _row(job: str, rtt: int, limit: float | None, recorded: Record) -> Row:
