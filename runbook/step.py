@@ -108,6 +108,28 @@ class Part(ABC):
 
 
 @dataclass(frozen=True)
+class Told(Part):
+    """What a step knows from the facts alone and can only say: why nothing is to be done, or must not be."""
+
+    what: str
+    verdict: Verdict
+    note: str
+
+    @property
+    def key(self) -> str:
+        """What it speaks of."""
+        return self.what
+
+    def probe(self) -> str:
+        """The facts have told all."""
+        return ":"
+
+    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - the facts have told all
+        """What is said."""
+        return Finding(self.key, self.verdict, self.note)
+
+
+@dataclass(frozen=True)
 class Later(Part):
     """A part that cannot be stated before another step is done, such as a certificate not yet issued."""
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from ipaddress import IPv6Interface
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.address import Address, UnreachableRoute
 from runbook.resources.file import File
-from runbook.step import Finding, Part
-from steps.section import Section
+from runbook.step import Part, Told, Verdict
+from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook.script import Reading
     from steps.network import Site
 
 INTERFACES: Final = "/etc/network/interfaces.d/ipsec-runbook"
@@ -39,11 +37,14 @@ class AddingAddresses(Section):
 
     name: ClassVar[str] = "addresses"
     title: ClassVar[str] = "Adding IP addresses"
-    facts: ClassVar[str] = """\
-if ! command -v ifup >/dev/null; then echo interfaces=no-ifupdown
+    facts: ClassVar[str] = f"""\
+{HOST_ADDRESSES}
+if ! command -v ifquery >/dev/null; then echo interfaces=no-ifupdown
 elif ! grep -Eqs '^[[:space:]]*source(-directory)?[[:space:]]+(/etc/network/)?interfaces\\.d' /etc/network/interfaces
 then echo interfaces=no-source
 else echo interfaces=ifupdown; fi
+at_boot=$({{ ifquery --list; ifquery --list --allow=hotplug; }} 2>/dev/null | tr '\\n' ' ')
+printf 'interfaces_at_boot=%s\\n' "$at_boot"
 """
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
@@ -51,10 +52,12 @@ else echo interfaces=ifupdown; fi
         site = self.site(target)
         addresses = self.addresses(site)
         stored: Part = File(INTERFACES, self._stanzas(addresses).encode())
-        if facts.get("interfaces") != "ifupdown":
-            stored = NotIfupdown(facts.get("interfaces", ""))
+        if why := _not_at_boot([interface for _, interface in addresses], facts):
+            stored = Told(f"file {INTERFACES}", Verdict.UNKNOWN, why)
+        missing = [str(each) for each in site.addresses if each not in own_addresses(site, facts)]
+        outer = [Told(f"outer address {each}", Verdict.UNKNOWN, f"{target} {_BEHIND_NAT}") for each in missing]
         live = [Address(address, interface) for address, interface in addresses]
-        return [stored, *live, UnreachableRoute(str(self.network.prefix))]
+        return [*outer, stored, *live, UnreachableRoute(str(self.network.prefix))]
 
     def addresses(self, site: Site) -> Sequence[tuple[IPv6Interface, str]]:
         """Each address of the site with the interface that carries it."""
@@ -76,23 +79,24 @@ else echo interfaces=ifupdown; fi
         return "\n\n".join(["# managed by ipsec-runbook: made from sites.yaml", *stanzas]) + "\n"
 
 
-@dataclass(frozen=True)
-class NotIfupdown(Part):
-    """Where ifupdown would not read our file, an address would be gone after a reboot: nothing is begun."""
+_BEHIND_NAT: Final = (
+    "does not have it itself, and strongSwan could not send from it: "
+    "behind a NAT, write `address: dynamic` in sites.yaml"
+)
 
-    found: str
 
-    @property
-    def key(self) -> str:
-        """What is missing."""
-        return f"file {INTERFACES}"
-
-    def probe(self) -> str:
-        """The facts have said it."""
-        return ":"
-
-    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - the facts have said it
-        """Say what manages the addresses, or what ifupdown lacks."""
-        if self.found == "no-source":
-            return self.unknown("/etc/network/interfaces has no line `source /etc/network/interfaces.d/*`: add it")
-        return self.unknown("ifupdown is not installed, and other managers of addresses are not supported yet")
+def _not_at_boot(interfaces: Sequence[str], facts: Mapping[str, str]) -> str:
+    """Why ifupdown would not bring addresses of ours up at boot; empty when it will."""
+    found = facts.get("interfaces", "")
+    if found == "no-ifupdown":
+        return "ifupdown is not installed, and other managers of addresses are not supported yet"
+    if found == "no-source":
+        return "/etc/network/interfaces has no line `source /etc/network/interfaces.d/*`: add it"
+    at_boot = facts.get("interfaces_at_boot", "").split()
+    left = [each for each in interfaces if each not in at_boot]
+    if left:
+        return (
+            f"ifupdown does not bring {left[0]} up at boot (no `auto {left[0]}`), so something else may manage it: "
+            "other managers of addresses are not supported yet"
+        )
+    return ""

@@ -39,6 +39,9 @@ class Connection(Section):
 
     To check by hand: `swanctl --list-conns` and `swanctl --list-certs` (the own one says `has private key`).
 
+    All of /etc/swanctl is read anew then, yours included; a key of yours with a passphrase must be given again by
+    `swanctl --load-creds`.
+
     What can go wrong: a keyword that this release does not know discards the whole connection (`swanctl --load-conns`
     says which); a certificate that was renewed on disk, but not loaded.
     """
@@ -131,8 +134,9 @@ echo --
 for there in {remote}; do ip -6 route show table {TABLE} "$there"; done | grep -v ' src ' | cut -d' ' -f1
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
-journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name}'$' -n 1 2>/dev/null |
-    awk -v changed="$(stat -c %.Z {path})" '$1 < changed {{ stale = 1 }} END {{ print stale ? "stale" : "current" }}'"""
+[ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
+journalctl -q -b -u strongswan.service -o short-unix -g '(added|updated|replaced) vici connection: '{name}'$' -n 1 |
+    awk -v changed="$(stat -c %.Z {path})" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
 
     def judge(self, found: Reading) -> Finding:
         """In order when charon lists all as wanted, and has read the file since its last change."""
@@ -178,8 +182,24 @@ journalctl -q -b -u strongswan.service -o short-unix -g 'vici connection: '{name
         return Change(
             summary=f"have charon load {self.end.connection}: {problems[0]}",
             apply=_LOAD + (self._reinstall() if any(each.startswith(UNSOURCED) for each in problems) else ""),
-            settle=f"! systemctl is-active --quiet strongswan.service || {_LOAD}",
-            diff="\n".join(f"! {problem}" for problem in problems),
+            settle=self._unload(),
+            diff="\n".join(
+                [
+                    *(f"! {problem}" for problem in problems),
+                    "! charon reads everything in /etc/swanctl anew (--load-all)",
+                ]
+            ),
+        )
+
+    def _unload(self) -> str:
+        """Shell for after the file is put back: what charon no longer knows of must not go on carrying traffic."""
+        name = quote(self.end.connection)
+        return (
+            "if systemctl is-active --quiet strongswan.service; then\n"
+            f"    {_LOAD}\n"
+            f"    swanctl --list-conns | grep -q '^'{name}: ||\n"
+            f"        swanctl --terminate --ike {name} --timeout 10 >&2 || true\n"
+            "fi"
         )
 
     def _reinstall(self) -> str:

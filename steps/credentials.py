@@ -108,7 +108,10 @@ class CaCertificates(Part):
         summary = ", ".join([f"{len(put)} to write"] * bool(put) + [f"{len(stale)} stale to remove"] * bool(stale))
         change = Change(
             summary=f"CA certificates, one a file: {summary}",
-            save=f'mkdir "$image/kept.$index"\ncp -a {OUR_CA_FILES} "$image/kept.$index"/ 2>/dev/null || true',
+            save=(
+                f'mkdir "$image/kept.$index"\n'
+                f'for file in {OUR_CA_FILES}; do [ ! -e "$file" ] || cp -a -- "$file" "$image/kept.$index"/; done'
+            ),
             apply="\n".join(
                 [
                     f"mkdir -p -- {CA_DIRECTORY}",

@@ -8,12 +8,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from runbook.step import Part, Verdict
+from runbook.step import Part, Told, Verdict
 from steps import saved_iptables
-from steps.openings import Opening, Said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from steps.openings import Opening
 
 
 class Backend(Protocol):
@@ -44,7 +45,6 @@ if ! command -v iptables-save >/dev/null && nft list ruleset 2>/dev/null | grep 
     firewall_managers="$firewall_managers nft"
 fi
 printf 'firewall_managers=%s\\n' "${firewall_managers# }"
-printf 'firewall_addresses=%s\\n' "$(ip -o address show | awk '{ sub("/.*", "", $4); printf "%s ", $4 }')"
 """ + "".join(backend.FACTS for backend in BACKENDS.values())
 """What has to be known of a host before the openings can be stated there."""
 
@@ -63,4 +63,4 @@ def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str
             f"{managers[0]} manages this host's firewall, and ipsec-runbook does not touch it yet; "
             f"let through by its own means: {'; '.join(map(str, openings))}"
         )
-    return [Said(f"for {purpose}", Verdict.UNKNOWN, why)]
+    return [Told(f"firewall for {purpose}", Verdict.UNKNOWN, why)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import StepError
@@ -11,10 +12,11 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps.section import Section
+from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from runbook.script import Reading
     from runbook.target import Target
@@ -25,6 +27,7 @@ CHALLENGES: Final = "/.well-known/acme-challenge/"
 NOBODY_HAS: Final = f"{CHALLENGES}nonexistant"
 """A challenge that is never there, in the article's spelling, so that it can be found in logs."""
 CONF: Final = "/etc/nginx/conf.d/ipsec-runbook.conf"
+DEFAULT: Final = "/etc/nginx/sites-enabled/default"
 
 
 class NginxForAcme(Section):
@@ -48,15 +51,15 @@ class NginxForAcme(Section):
 
     name: ClassVar[str] = "nginx"
     title: ClassVar[str] = "Installing and configuring nginx"
+    facts: ClassVar[str] = HOST_ADDRESSES
 
-    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The package, the webroot, the one server, the running daemon."""
         site = self.site(target)
-        default = Absent(
-            "/etc/nginx/sites-enabled/default", "its default server would answer in our place", "nginx-common"
-        )
-        conf = File(CONF, self._conf(site).encode(), validator=_ALONE)
+        default = Absent(DEFAULT, "its default server would answer in our place", "nginx-common")
+        conf = File(CONF, self._conf(site, own_addresses(site, facts)).encode(), validator=_IN_PLACE)
         return [
+            OthersOnPort80(),
             Packages(("nginx",)),
             *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}")] if self.serves(site) else []),
             default,
@@ -76,9 +79,9 @@ class NginxForAcme(Section):
         """Whether the site serves challenges itself."""
         return self.network.certificates.challenge_site in {None, site.name}
 
-    def _conf(self, site: Site) -> str:
+    def _conf(self, site: Site, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
         wildcards = ["80", "[::]:80"]
-        own = [f"[{each}]:80" if each.version == 6 else f"{each}:80" for each in site.addresses]  # noqa: PLR2004
+        own = [f"[{each}]:80" if each.version == 6 else f"{each}:80" for each in addresses]  # noqa: PLR2004
         listen = "\n".join(f"    listen {each} default_server;" for each in [*wildcards, *own])
         server = self.network.certificates.challenge_site
         answer = (
@@ -107,7 +110,8 @@ server {{
         def run(hosts: Mapping[str, Target]) -> Sequence[str]:
             wanted = "404" if self.serves(site) else "307"
             evidence = []
-            for address in ("127.0.0.1", "::1", *(str(each) for each in site.addresses)):
+            own = own_addresses(site, hosts[site.name].facts)
+            for address in ("127.0.0.1", "::1", *map(str, own)):
                 answer = hosts[site.name].run(_ask(address), purpose="ask nginx over loopback").stdout
                 root, _, challenge = answer.partition("\n--\n")
                 if root.strip():
@@ -140,28 +144,71 @@ def _ask(address: str) -> str:
     )
 
 
-_ALONE = """\
-printf 'events {}\\nhttp { include %s; }\\n' "$new" >"$new.main" &&
-    { nginx -t -q -c "$new.main"; judged=$?; rm -f -- "$new.main"; [ "$judged" = 0 ]; }"""
-"""The configuration judged by itself, before it takes its place."""
+@dataclass(frozen=True)
+class OthersOnPort80(Part):
+    """Whoever serves port 80 already: a default server of ours would take their visitors, so nothing is touched."""
 
-_LOADED = """\
-command -v nginx >/dev/null || { echo 'not installed'; exit 0; }
+    @property
+    def key(self) -> str:
+        """The port."""
+        return "port 80"
+
+    def probe(self) -> str:
+        """Until our server is there: who listens, then each file with a server, but for the one that Debian ships."""
+        return _OTHERS
+
+    def judge(self, found: Reading) -> Finding:
+        """In order while nobody else is there."""
+        programs, _, files = found.text.partition("--\n")
+        others = [each for each in programs.split() if each != "nginx"]
+        if others:
+            return self.unknown(
+                f"{others[0]} listens there already; web servers other than nginx are not supported yet"
+            )
+        if files.split():
+            return self.unknown(
+                f"nginx serves sites of yours already ({', '.join(files.split())}), and a default server of ours could "
+                "take their visitors: sharing it with them is not supported yet, so nothing is touched"
+            )
+        return self.in_order()
+
+
+_OTHERS: Final = f"""\
+[ ! -e {CONF} ] || exit 0
+ss -Hltnp 'sport = :80' | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u
+echo --
+command -v nginx >/dev/null || exit 0
+shipped=$(dpkg-query -W -f '${{Conffiles}}\\n' nginx-common 2>/dev/null |
+    sed -n 's,^ /etc/nginx/sites-available/default \\([^ ]*\\).*,\\1,p')
+passed=none
+[ ! -e {DEFAULT} ] || [ "$(md5sum <{DEFAULT} | cut -d' ' -f1)" != "$shipped" ] || passed={DEFAULT}
+nginx -T 2>/dev/null | awk -v passed="$passed" '
+    /^# configuration file / {{ file = substr($4, 1, length($4) - 1) }}
+    /^[[:space:]]*server[[:space:]]*(\\{{|$)/ && file != passed {{ print file }}' | sort -u"""
+
+_IN_PLACE: Final = f"""\
+copy=$(mktemp -d /run/ipsec-runbook.XXXXXX) && cp -a /etc/nginx/. "$copy"/ &&
+    cp -- "$new" "$copy/conf.d/{PurePath(CONF).name}" && rm -f -- "$copy/{DEFAULT.removeprefix("/etc/nginx/")}" &&
+    sed -i "s,/etc/nginx/,$copy/,g" "$copy/nginx.conf" && nginx -t -q -c "$copy/nginx.conf"
+judged=$?
+rm -rf -- "$copy"
+[ "$judged" = 0 ]"""
+"""The whole configuration judged on a copy with the new file in its place, before it takes that place."""
+
+_LOADED: Final = f"""\
+command -v nginx >/dev/null || {{ echo 'not installed'; exit 0; }}
 master=$(cat /run/nginx.pid 2>/dev/null)
-[ -n "$master" ] || { echo 'not running'; exit 0; }
-text=$(nginx -T 2>/dev/null) || { echo 'invalid configuration'; exit 0; }
-newest=$({
-    printf '%s\\n' "$text" | sed -n 's/^# configuration file \\(.*\\):$/\\1/p'
-    ls -d /etc/nginx/conf.d /etc/nginx/sites-enabled 2>/dev/null
-} | xargs -d '\\n' stat -c %.Z | sort -n | tail -n 1)
+[ -n "$master" ] || {{ echo 'not running'; exit 0; }}
+nginx -t -q 2>/dev/null || {{ echo 'invalid configuration'; exit 0; }}
+newest=$(stat -c %.Z {CONF} 2>/dev/null || echo 0)
 now=$(date +%s.%N); up=$(cut -d' ' -f1 /proc/uptime); hz=$(getconf CLK_TCK)
 tr ' ' '\\n' <"/proc/$master/task/$master/children" | while read -r pid; do
     tr '\\000' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'worker process is shutting down' && continue
     sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20
 done | sort -n | head -n 1 | awk -v now="$now" -v up="$up" -v hz="$hz" -v newest="$newest" '
-    { started = now - up + $1 / hz }
-    END { print (NR && started >= newest) ? "current" : "stale" }'"""
-"""The running workers' start beside the newest change of any file that they should have read (proc(5), stat(1)).
+    {{ started = now - up + $1 / hz }}
+    END {{ print (NR && started >= newest) ? "current" : "stale" }}'"""
+"""The running workers' start beside the last change of the file that they should have read (proc(5), stat(1)).
 A change time, not a modification time: a file put back by rollback keeps its old modification time."""
 
 

@@ -1,15 +1,12 @@
-"""What a firewall is to let through, in no firewall's language, and what is to be said where it cannot be made so."""
+"""What a firewall is to let through, in no firewall's language."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from runbook.step import Finding, Part, Verdict
-
 if TYPE_CHECKING:
     from runbook.resources.iptables import Family
-    from runbook.script import Reading
 
 Direction = Literal["INPUT", "FORWARD", "OUTPUT"]
 
@@ -42,25 +39,3 @@ class Opening:
             {"": "", "in": "out of a tunnel", "out": "into a tunnel"}[self.tunnel],
         ]
         return " ".join(word for word in words if word)
-
-
-@dataclass(frozen=True)
-class Said(Part):
-    """What is to be said of a firewall where there is nothing to change, or nothing that may be changed."""
-
-    name: str
-    verdict: Verdict
-    note: str
-
-    @property
-    def key(self) -> str:
-        """What it speaks of."""
-        return f"firewall {self.name}"
-
-    def probe(self) -> str:
-        """The facts have told all."""
-        return ":"
-
-    def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - the facts have told all
-        """What is said."""
-        return Finding(self.key, self.verdict, self.note)

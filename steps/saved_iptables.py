@@ -18,8 +18,7 @@ from runbook.resources.iptables import (
     StoredRules,
     parse_survey,
 )
-from runbook.step import Part, Verdict
-from steps.openings import Said
+from runbook.step import Part, Told, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,25 +74,27 @@ def _family(family: Family, purpose: str, openings: Sequence[Opening], facts: Ma
     survey, stored = facts.get(f"firewall_live_{family}"), facts.get(f"firewall_stored_{family}")
     if survey is None:
         if stored is None:
-            return [Said(name, Verdict.IN_ORDER, f"no {program} on this host: there is nothing to open")]
-        return [Said(name, Verdict.UNKNOWN, f"{path} is there, but {program}-save does not work on this host")]
+            return [Told(f"firewall {name}", Verdict.IN_ORDER, f"no {program} on this host: there is nothing to open")]
+        return [
+            Told(f"firewall {name}", Verdict.UNKNOWN, f"{path} is there, but {program}-save does not work on this host")
+        ]
     chains = parse_survey(survey)
     if stored is None and not any(_closed(each, chains) for each in openings):
         why = f"nothing to open: no {program} rule in force drops what this lets through, and there is no {path}"
-        return [Said(name, Verdict.IN_ORDER, why)]
+        return [Told(f"firewall {name}", Verdict.IN_ORDER, why)]
     if stored is None:
         why = (
             f"rules are in force, but there is no {path}: what is opened now would be closed after a reboot. "
             f"Save them (`{program}-save >{path}`), have a hook in /etc/network/if-pre-up.d load them, run this again"
         )
-        return [Said(name, Verdict.UNKNOWN, why)]
+        return [Told(f"firewall {name}", Verdict.UNKNOWN, why)]
     return [_live(family, purpose, openings, chains), _stored(family, purpose, openings, facts)]
 
 
 def _live(family: Family, purpose: str, openings: Sequence[Opening], chains: Mapping[str, Chain]) -> Part:
     if not chains:
         why = f"no {PROGRAMS[family]} rules are in force on this host now: there is nothing to open"
-        return Said(f"IPv{family} in force for {purpose}", Verdict.IN_ORDER, why)
+        return Told(f"firewall IPv{family} in force for {purpose}", Verdict.IN_ORDER, why)
     return LiveRules(family, purpose, _rules(openings, chains), _open_anyway(openings, chains))
 
 
@@ -103,10 +104,10 @@ def _stored(family: Family, purpose: str, openings: Sequence[Opening], facts: Ma
     damage = facts.get(f"firewall_damage_{family}")
     if damage is not None:
         why = f"{PROGRAMS[family]}-restore does not take {path} as it is, so it is left alone: {damage}"
-        return Said(f"{path} for {purpose}", Verdict.UNKNOWN, why)
+        return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
     if not chains:
         why = f"{path} has no chains of the table filter, so it is left alone; put the rules in force into it"
-        return Said(f"{path} for {purpose}", Verdict.UNKNOWN, why)
+        return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
     note = ""
     if f"firewall_loader_{family}" not in facts:
         note = f"nothing seen on this host loads {path} at boot: in the article a hook in /etc/network/if-pre-up.d does"

@@ -8,14 +8,21 @@ from runbook.step import CONTROLLER, Step
 from steps.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from steps.network import Network, Site
 
-RELEASE_FACTS: Final = """\
-. /etc/os-release
-printf 'release=%s\\nversion=%s\\n' "$ID" "${VERSION_ID:-}"
+HOST_ADDRESSES: Final = """\
+printf 'host_addresses=%s\\n' "$(ip -o address show | awk '{ sub("/.*", "", $4); printf "%s ", $4 }')"
 """
+"""The fact `host_addresses`: every address that the host has. A public one need not be among them (1:1 NAT)."""
+
+
+def own_addresses(site: Site, facts: Mapping[str, str]) -> list[IPv4Address | IPv6Address]:
+    """Those of the site's static addresses that its host has itself."""
+    here = facts.get("host_addresses", "").split()
+    return [each for each in site.addresses if str(each) in here]
 
 
 class Section(Step):

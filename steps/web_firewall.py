@@ -13,7 +13,7 @@ from runbook.step import Check, Part, Proof
 from steps import firewall
 from steps.nginx import NOBODY_HAS
 from steps.openings import Opening
-from steps.section import Section
+from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class WebFirewall(Section):
     name: ClassVar[str] = "web-firewall"
     title: ClassVar[str] = "Firewall for the web"
     needs: ClassVar[tuple[str, ...]] = ("nginx",)
-    facts: ClassVar[str] = firewall.FACTS
+    facts: ClassVar[str] = HOST_ADDRESSES + firewall.FACTS
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Port 80 in both families, in force and stored."""
@@ -80,11 +80,11 @@ class WebFirewall(Section):
 
 def openings(site: Site, facts: Mapping[str, str]) -> Sequence[Opening]:
     """Port 80 of a site's static addresses that its host has; in a family without any, by its interface."""
-    here = facts.get("firewall_addresses", "").split()
+    here = own_addresses(site, facts)
     families: tuple[Family, ...] = (4, 6)
     found = []
     for family in families:
-        own = [each for each in site.addresses if each.version == family and str(each) in here]
+        own = [each for each in here if each.version == family]
         found += [Opening(family, "INPUT", "tcp", PORT, destination=str(ip_network(each))) for each in own]
         if not own:
             found.append(Opening(family, "INPUT", "tcp", PORT, interface=site.interface))
