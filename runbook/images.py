@@ -73,14 +73,16 @@ def guard(findings: Sequence[Finding]) -> str:
         planned = digest(each.found.text if each.found else "")
         checks.append(
             script_lines(
-                f'(\n{each.probe}\n) </dev/null >"$image/before.{index}" || true',
-                f'if [ "$(sha256sum <"$image/before.{index}" | cut -d" " -f1)" != {planned} ]; then',
+                f'now=$( (\n{each.probe}\n) </dev/null | tee -- "$image/before.{index}" | sha256sum)',
+                f'if [ "${{now%% *}}" != {planned} ]; then',
                 f"    printf '%s\\n' {quote(each.key)}",
                 f'    rm -rf -- "$image"; exit {PLAN_CHANGED}',
+                f'elif [ "$now" != "$(sha256sum <"$image/before.{index}")" ]; then  # no room: tee has said so',
+                '    rm -rf -- "$image"; exit 1',
                 "fi",
             )
         )
-    return script_lines('umask 077; mkdir -p -- "$image"', *checks)
+    return script_lines('umask 077; mkdir -p -- "$image" || exit 1', *checks)
 
 
 def keep(step: str, findings: Sequence[Finding]) -> str:

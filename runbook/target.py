@@ -6,7 +6,7 @@ again, in the same channel as the change.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runbook import images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 APT_SECONDS = 900.0
 """How long a script that changes a host may take: a slow mirror must not cut a package installation in half."""
+
+_DOING: Final = {
+    "guard": "keeping what is there before the change",
+    "image": "keeping what is there before the change",
+    "arm": "having the host undo the change by itself in time",
+    "disarm": "keeping the change that a new login has proved",
+}
+"""What each script round the changes is for."""
 
 
 class Target:
@@ -127,7 +135,7 @@ class Target:
             if result.code == images.PLAN_CHANGED and key == "guard":
                 raise PlanChangedError(f"{self.name}: {result.text.strip()} changed after the plan was made")
             if result.code:
-                what = findings[int(key.split()[1])].key if key.startswith("apply ") else key
+                what = _DOING.get(key) or findings[int(key.split()[1])].key
                 raise StepError(f"{self.name}: {what}: {_tail(answer.stderr) or result.text.strip()}")
 
     def _change(self, batch: Batch, purpose: str) -> Answer:
