@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,28 @@ def test_content_that_is_cut_short_on_its_way_never_settles(
     with pytest.raises(StepError, match=f"file {path}"):
         host.apply(ours, "1")
     assert host.tree() == before
+
+
+def test_a_secret_is_in_no_argument_list_nor_environment(
+    scratch: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any command that takes part in writing, reading or undoing it."""
+    host = scratch()
+    seen = host.root.parent / "seen"
+    for name in ("base64", "cat", "chmod", "chown", "cp", "cut", "mkdir", "mv", "rm", "sha256sum", "stat", "sync"):
+        real = shutil.which(name)
+        shim(host, monkeypatch, name, f'{{ printf "%s\\n" {name} "$@"; env; }} >>{quote(str(seen))}\nexec {real} "$@"')
+    secret = b"canary-8d41c" * 8
+    (host.root / "key").write_bytes(secret[::-1])
+    ours = step("ours", {host.name: [File(str(host.root / "key"), secret, "400", secret=True)]})
+    found = host.apply(ours, "1")
+    assert (host.root / "key").read_bytes() == secret
+    host.rollback(ours)
+    assert (host.root / "key").read_bytes() == secret[::-1]
+    told = f"{seen.read_text()}{found}{[each.change.diff for each in found if each.change]}"
+    assert "base64\n-d\n" in told
+    for each in (secret, secret[::-1], base64.b64encode(secret)):
+        assert each.decode()[:24] not in told
 
 
 def test_a_validators_no_leaves_the_file_as_it_was(scratch: Callable[[], Scratch]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scratch import Tree, step
+from scratch import Tree, entry, step
 
 from runbook.resources.block import BEGIN, END, Block
 from runbook.resources.file import Absent, Directory, File
@@ -92,7 +92,7 @@ class Situation:
         """The part under `root`."""
         path = str(root / self.path)
         if self.kind == "file":
-            return File(path, self.content, self.mode)
+            return File(path, self.content, self.mode, "www-data:www-data" if self.mode == "755" else "root:root")
         if self.kind == "secret":
             return File(path, CANARY + self.content, "400", secret=True)
         if self.kind == "directory":
@@ -269,6 +269,9 @@ def test_other_lines_than_a_blocks_are_never_touched(
     path = host.root / "theirs"
     above += b"\n" if above and block else b""
     path.write_bytes(above + block + below)
+    os.chown(path, 33, 12345)
+    path.chmod(0o640)
+    attributes = entry(path)[2:]
     ours = step("ours", {host.name: [Block(str(path), "wanted\n")]})
     if not host.apply(ours, "1")[0].change:
         assert path.read_bytes() == above + block + below
@@ -277,11 +280,13 @@ def test_other_lines_than_a_blocks_are_never_touched(
     end = b"" if block or (above + below).endswith(b"\n") or not above + below else b"\n"
     assert path.read_bytes() == (above + wanted + below if block else above + below + end + wanted)
 
+    assert entry(path)[2:] == attributes
     his = path.read_bytes()
     his = edited + b"\n" + his if early else his + edited
     path.write_bytes(his)
     assert [each.status for each in host.images()[0].changes] == ["as we left it"]
     host.rollback(ours)
+    assert entry(path)[2:] == attributes
     if edited or early:
         assert path.read_bytes() == his.replace(wanted, block)
     else:
