@@ -37,6 +37,8 @@ WRITES = {0: 1.3, 50: None, 150: 2.0}
 START = 2.0
 """What we promise: the product's time by the floor's, for what reads, for a fresh apply, for --help."""
 
+OURS = (".runbook", "trust-anchor.pem")
+"""What the controller knows of a network beside sites.yaml: its keys and certificates, and the roots they end in."""
 AUDIT = ("audit",)
 APPLY = ("apply", "--yes")
 
@@ -71,15 +73,14 @@ class Bench:
         sites = self._fresh_hosts()
         with slow_line(self._lab, 0):
             recorded = record(self._lab, self._keep / "apply.json", APPLY, sites)
-        vault = self._keep / "vault"
-        shutil.copytree(self._lab.directory / ".runbook", vault)
+        self._copy(OURS, self._lab.directory, self._keep)
         rows = []
-        for rtt in RTTS:
+        for rtt in RTTS if runs else ():
             row = _row("fresh apply", rtt, WRITES[rtt], recorded)
             for _ in range(runs):
                 self._fresh_hosts()
                 self._time_floor(row, recorded)
-                self._prove_same(vault)
+                self._prove_same()
                 self._fresh_hosts()
                 self._time_product(row, APPLY, sites)
             rows.append(row)
@@ -119,13 +120,19 @@ class Bench:
         row.turns = (row.turns[0] if row.turns else 0, line.turns())
         _say(f"{row.job} at {row.rtt} ms: floor {row.floor[-1]:.2f} s")
 
-    def _prove_same(self, vault: Path) -> None:
+    def _prove_same(self) -> None:
         """The floor has brought the hosts where the recorded apply brought them: an audit finds all in order."""
-        there = self._lab.directory / ".runbook"
-        shutil.rmtree(there, ignore_errors=True)
-        shutil.copytree(vault, there)
+        self._copy(OURS, self._keep, self._lab.directory)
         sites = str(self._lab.directory / "sites.yaml")
         _run(self._lab.admin_argv([sys.executable, "-m", "runbook", *AUDIT, "--file", sites]))
+
+    @staticmethod
+    def _copy(names: Sequence[str], origin: Path, to: Path) -> None:
+        for name in names:
+            if (origin / name).is_dir():
+                shutil.copytree(origin / name, to / name)
+            else:
+                shutil.copy(origin / name, to)
 
 
 def _row(job: str, rtt: int, limit: float | None, recorded: Record) -> Row:
@@ -152,7 +159,9 @@ def main() -> int:
     """Measure everything; returns 0 where every promise is kept."""
     parser = argparse.ArgumentParser(description="Measure the product beside the least that the same work can take.")
     parser.add_argument("--runs", type=int, default=7, help="of what reads, of each kind at each distance")
-    parser.add_argument("--fresh-runs", type=int, default=3, help="of a first apply; each boots the hosts twice")
+    parser.add_argument(
+        "--fresh-runs", type=int, default=3, help="of a first apply; each boots the hosts twice; 0 for none"
+    )
     parser.add_argument("--json", type=Path, help="write every single run here")
     options = parser.parse_args()
     begun = table.machine()
