@@ -43,7 +43,7 @@ while read -r _; do ran=$((ran + 1)); done <{counter}
 [ "$ran" -lt "${{RB_CUT_AT:-100000}}" ] || kill -9 0
 exec {real} "$@"
 """
-FEW = 24
+FEW = 14
 """How many of the points are tried every day, evenly spread."""
 
 
