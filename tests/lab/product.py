@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from lab import Lab
 
@@ -58,8 +58,8 @@ class Product:
     def sites(self) -> str:
         return str(self.lab.directory / "sites.yaml")
 
-    def run(self, command: str, *arguments: str, file: str = "") -> Run:
-        argv = [*RUNBOOK, command, "--file", file or self.sites, *arguments]
+    def run(self, command: str, *arguments: str, file: str = "", by: Sequence[str] = ()) -> Run:
+        argv = [*(by or RUNBOOK), command, "--file", file or self.sites, *arguments]
         done = self.lab.admin(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return Run(done.returncode, done.stdout, done.stderr)
 

@@ -1,0 +1,140 @@
+"""What must be true after a misfortune: the state after an undisturbed run or before it, with nothing left over."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from faults import product as faulty
+from faults import proxied_sites
+from product import Product
+
+from lab import Lab, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from product import Run
+
+SITES = ("home", "vps4")
+OURS = ("file:/var/lib/ipsec-runbook*", "the before-images, one for each time a step was applied")
+NEW_EACH_TIME = re.compile(
+    r"file:/etc/swanctl/(private|x509|x509ca)/.*\.(key|pem)"  # a key, its certificate, and the CA of this lab
+    r"|file:/etc/swanctl/conf.d/ula-net-.*\.conf"  # names the CA
+)
+"""Files whose content is another in each run; their mode and owner are not."""
+IDENTIFIER = re.compile(
+    r"(?<=-)[0-9a-f]{6,8}(?=[-.])|(?<=fe80::)[0-9a-f:]{4,}(?=.*\bipsec0\b)|(?<=ipsec0 inet6 fe80::)\S+"
+)
+"""In names: a CA's serial number and digest, and the random link-local address of charon's TUN device."""
+
+Pictures = dict[str, dict[str, str]]
+
+
+def as_comparable(picture: Mapping[str, str]) -> dict[str, str]:
+    """A picture of a host without what is another in each run."""
+    return {
+        IDENTIFIER.sub("ID", key): " ".join(value.split()[:2])
+        if NEW_EACH_TIME.fullmatch(key)
+        else IDENTIFIER.sub("ID", f"{key}\0{value}").partition("\0")[2]
+        for key, value in picture.items()
+    }
+
+
+@dataclass
+class Ordeal:
+    """A lab whose hosts go from their state before to the one after and back, however often they are disturbed."""
+
+    lab: Lab
+    before: Pictures = field(default_factory=dict)
+    after: Pictures = field(default_factory=dict)
+    points: list[tuple[str, str, str]] = field(default_factory=list)
+    """Every checkpoint of an undisturbed run: step, target, state."""
+    seconds: float = 0.0
+    """How long an undisturbed run takes."""
+    is_fresh: bool = False
+
+    @property
+    def product(self) -> Product:
+        return Product(self.lab)
+
+    def start(self) -> None:
+        """Have hosts as before any run: those of the last trial, where it took everything back, else new ones."""
+        if not self.is_fresh:
+            self.lab.down()
+            self.lab.up(print)
+            self._learn_what_is_undisturbed()
+        self.is_fresh = False
+
+    def _learn_what_is_undisturbed(self) -> None:
+        """Apply and roll back without any misfortune.
+
+        What packages leave behind when they are purged (accounts, /var/www/html) is there before each trial then.
+        """
+        began = time.monotonic()
+        self.resume()
+        self.seconds = time.monotonic() - began
+        self.after = self.pictures()
+        self.points = [(each["step"], each["target"], each["state"]) for each in self.journal()]
+        done = self.run("rollback", "--all")
+        assert done.code == 0, done.out + done.err
+        self.before = self.pictures()
+
+    def pictures(self) -> Pictures:
+        return {site: snapshot.take(self.lab, site, (*snapshot.IGNORED, OURS)) for site in SITES}
+
+    def run(self, command: str, *arguments: str, fault: Mapping[str, object] | None = None) -> Run:
+        """Run the product, with a misfortune if there is to be one."""
+        file = proxied_sites(self.lab) if fault and "cut" in fault else ""
+        return self.product.run(command, "--yes", *arguments, file=file, by=faulty(fault) if fault else ())
+
+    def resume(self) -> Run:
+        """The one command that goes on: it must reach the end, and leave nothing but the end state."""
+        done = self.run("resume")
+        assert done.code == 0, done.out + done.err
+        return done
+
+    def is_after(self) -> None:
+        """The hosts are as after an undisturbed run."""
+        now = self.pictures()
+        self.nothing_is_left(now)
+        left = {site: snapshot.diff(as_comparable(self.after[site]), as_comparable(now[site])) for site in SITES}
+        assert left == {"home": [], "vps4": []}, left
+        audit = self.product.run("audit")
+        assert audit.code == 0, audit.out
+        assert set(self.latest().values()) <= {"done", "undone"}, self.latest()
+
+    def goes_back(self) -> None:
+        """The one command that goes back gives the hosts their state before any run."""
+        done = self.run("rollback", "--all")
+        assert done.code == 0, done.out + done.err
+        self.is_before()
+
+    def is_before(self) -> None:
+        """The hosts are as before any run."""
+        now = self.pictures()
+        self.nothing_is_left(now)
+        left = {site: snapshot.diff(self.before[site], now[site]) for site in SITES}
+        assert left == {"home": [], "vps4": []}, left
+        self.is_fresh = True
+
+    def nothing_is_left(self, now: Pictures) -> None:
+        """No file half-written, no reversal armed, no script at work, no host held."""
+        for site in SITES:
+            half_written = [key for key in now[site] if "ipsec-runbook-new" in key]
+            assert half_written == [], half_written
+            at_work = "systemctl list-units --all --plain --no-legend 'ipsec-runbook-*'; ls -d /run/ipsec-runbook*"
+            scripts = "grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline"
+            left = self.lab.root(site, f"{at_work}; {scripts}", check=False).stdout
+            assert left == "", f"{site}: {left}"
+
+    def latest(self) -> dict[tuple[str, str], str]:
+        """The last state of each step and target in the journal."""
+        return {(each["step"], each["target"]): each["state"] for each in self.journal()}
+
+    def journal(self) -> list[dict[str, str]]:
+        path = self.lab.directory / ".runbook" / "checkpoints" / "journal.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]

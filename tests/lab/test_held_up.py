@@ -1,0 +1,170 @@
+"""A run that is kept waiting, kept out, or told to stop: it says so, and one command goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+from product import RUNBOOK, Product
+
+from lab import Lab
+from runbook.lock import PATH, Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.lab
+
+SITES = ("home", "vps4")
+WAITING = "nginx on home .*Waiting for cache lock"
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    lab = Lab("survive-held-up")
+    lab.down()
+    lab.up(print)
+    yield Product(lab)
+    lab.down()
+
+
+@pytest.fixture
+def other_place(product: Product, tmp_path: Path) -> str:
+    """The same network described elsewhere: another controller's place."""
+    for name in ("sites.yaml", "ssh_config", "acme-ca.pem", "trust-anchor.pem"):
+        shutil.copy(product.lab.directory / name, tmp_path)
+    return str(tmp_path / "sites.yaml")
+
+
+@contextmanager
+def dpkg_at_work(lab: Lab, host: str) -> Iterator[None]:
+    """Hold the lock that apt and dpkg take while they work."""
+    with (lab.layout.root(host) / "var/lib/dpkg/lock-frontend").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield
+
+
+def journal(lab: Lab) -> dict[tuple[str, str], str]:
+    path = lab.directory / ".runbook" / "checkpoints" / "journal.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return {(each["step"], each["target"]): each["state"] for each in entries}
+
+
+def at_a_terminal(lab: Lab, *arguments: str) -> pexpect.spawn:
+    argv = lab.admin_argv([*RUNBOOK, *arguments, "--file", str(lab.directory / "sites.yaml"), "--yes"])
+    return pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120, dimensions=(50, 200))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> None:
+    lab = product.lab
+    before = lab.root("home", "dpkg -l; ls -A /var/lib").stdout
+    lab.root("home", "mkdir /var/lib/ipsec-runbook; mount -t tmpfs -o size=16k tmpfs /var/lib/ipsec-runbook")
+    lab.root("home", "head -c 16k /dev/zero >/var/lib/ipsec-runbook/full 2>/dev/null", check=False)
+    failed = product.run("apply", "--yes")
+    assert failed.code == 1, failed.out + failed.err
+    said = [line for line in failed.out.splitlines() if "FAILED nginx on home" in line]
+    assert len(said) == 1
+    assert "keeping what is there before the change: " in said[0]
+    assert "No space left on device" in said[0]
+    assert "Traceback" not in failed.out + failed.err
+    lab.root("home", "umount /var/lib/ipsec-runbook; rmdir /var/lib/ipsec-runbook")
+    assert lab.root("home", "dpkg -l; ls -A /var/lib").stdout == before
+    assert journal(lab)["nginx", "home"] == "failed"
+    assert journal(lab)["nginx", "vps4"] == "done"
+
+
+def test_a_second_run_is_kept_out_while_dpkg_is_waited_for_in_sight(product: Product, other_place: str) -> None:
+    lab = product.lab
+    with dpkg_at_work(lab, "home"):
+        first = at_a_terminal(lab, "resume")
+        first.expect(WAITING)
+        second = product.run("apply", "--yes", file=other_place)
+        assert second.code == 6, second.out + second.err
+        assert re.search(r"another run holds (home|vps4): root@\S+ since 20", second.err)
+        assert lab.root("vps4", f"cat {PATH}").stdout == lab.root("home", f"cat {PATH}").stdout
+        audit = product.run("audit", "--step", "key", file=other_place)
+        assert "home: another run holds it: root@" in audit.out
+    first.expect(r"changed.* home: \d changes")
+    first.sendintr()
+    first.expect("the step in hand is finished first")
+    first.expect("go on with: runbook resume --file")
+    first.expect(pexpect.EOF)
+    first.close()
+    assert first.exitstatus == 4
+    assert journal(lab)["nginx", "home"] == "done"
+    assert "intent" not in journal(lab).values()
+    assert [lab.root(site, f"ls {PATH}", check=False).stdout for site in SITES] == ["", ""]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_next_run_goes_on(product: Product) -> None:
+    lab = product.lab
+    with dpkg_at_work(lab, "home"):
+        run = at_a_terminal(lab, "resume")
+        run.expect("strongswan on home .*Waiting for cache lock")
+        run.sendintr()
+        run.expect("the step in hand is finished first")
+        run.sendintr()
+        run.expect("stopped at once; .*runbook resume --file")
+        run.expect(pexpect.EOF)
+        run.close()
+        assert run.exitstatus == 130
+        assert journal(lab)["strongswan", "home"] == "intent"
+        again = at_a_terminal(lab, "resume")
+        again.expect("home: strongswan was cut off; it is verified again")
+        again.expect("waiting for a script of an earlier run to end")
+    again.expect("every step is in order")
+    again.expect(pexpect.EOF)
+    again.close()
+    assert again.exitstatus == 0
+
+
+def test_a_lock_of_a_run_that_is_over_keeps_nobody_out(product: Product) -> None:
+    lab = product.lab
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    me = Owner.this_process()
+    for over in (replace(me, pid=gone.pid), replace(me, started=me.started - 1), replace(me, boot="another boot")):
+        lab.root("home", f"cat >{PATH} <<'END'\n{over.text}\nEND")
+        assert f"home: another run holds it: {me.who} since {me.since} (over)" in product.run("audit").out
+        assert product.apply().code == 0
+        assert lab.root("home", f"ls {PATH}", check=False).stdout == ""
+
+
+@pytest.mark.parametrize("text", [replace(Owner.this_process(), machine="another", boot="its boot").text, "nonsense"])
+def test_a_lock_from_elsewhere_is_freed_by_unlock_alone(product: Product, text: str) -> None:
+    lab = product.lab
+    lab.root("vps4", f"cat >{PATH} <<'END'\n{text}\nEND")
+    kept_out = product.run("apply", "--yes")
+    assert kept_out.code == 6
+    assert "runbook unlock" in kept_out.err
+    assert lab.root("home", f"ls {PATH}", check=False).stdout == ""
+    freed = product.run("unlock", "--yes")
+    assert freed.code == 0
+    assert "vps4 is free" in freed.out
+    assert product.apply().code == 0
+
+
+def test_a_file_that_finds_no_room_is_one_sentence_and_leaves_no_half(product: Product) -> None:
+    lab = product.lab
+    where = "/etc/nginx/conf.d"
+    lab.root("vps4", f"mount -t tmpfs -o size=4k tmpfs {where}; head -c 4k /dev/zero >{where}/full")
+    failed = product.run("apply", "--yes")
+    assert failed.code == 1, failed.out + failed.err
+    said = [line for line in failed.out.splitlines() if "FAILED" in line]
+    assert "FAILED nginx on vps4: file /etc/nginx/conf.d/ipsec-runbook.conf: " in failed.out, said
+    assert "No space left on device" in failed.out
+    assert f"or take the step back with: runbook rollback --step nginx --file {product.sites}" in failed.out
+    assert lab.root("vps4", f"ls -A {where}").stdout == "full\n"
+    lab.root("vps4", f"umount {where}")
+    done = product.run("resume", "--yes")
+    assert done.code == 0, done.out + done.err
+    assert product.audit().code == 0

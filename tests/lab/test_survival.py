@@ -1,0 +1,150 @@
+"""Whatever happens in the middle of a run, one command goes on to its end, and one goes back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from faults import STEPS
+from product import RUNBOOK
+from survival import Ordeal
+
+from lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+SEED = int(os.environ.get("RUNBOOK_TEST_SEED") or datetime.now(UTC).toordinal())
+"""Another sample each day; a failure names its own."""
+INSTANTS = 6
+KILLED_ROLLBACKS = 2
+MANY = 50
+
+
+@pytest.fixture(scope="module")
+def ordeal() -> Iterator[Ordeal]:
+    trial = Ordeal(Lab("survive-runs"))
+    yield trial
+    trial.lab.down()
+
+
+@pytest.fixture(autouse=True)
+def _seed_is_told() -> None:
+    print(f"RUNBOOK_TEST_SEED={SEED}")  # noqa: T201 - shown with a failure
+
+
+def killed_at(ordeal: Ordeal, points: list[tuple[str, str, str, str]]) -> None:
+    """Kill one run after another beside these checkpoints, each resuming what the one before it left."""
+    met = 0
+    for point in points:
+        run = ordeal.run("resume", fault={"kill": point})
+        assert run.code == -signal.SIGKILL, f"at {point}: {run.out}{run.err}"
+        met += 1
+    print(f"killed beside {met} checkpoints")  # noqa: T201 - how much was tried
+    ordeal.resume()
+    ordeal.is_after()
+
+
+def killed_after(ordeal: Ordeal, command: tuple[str, ...], seconds: float) -> int:
+    """Start a command and kill it after so long, wherever it is; its exit code where it was quicker."""
+    argv = [*RUNBOOK, *command, "--file", ordeal.product.sites, "--yes"]
+    process = ordeal.lab.admin_popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    return process.wait()
+
+
+def test_killed_beside_a_checkpoint_of_each_step(ordeal: Ordeal) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - a sample, no secret
+    ordeal.start()
+    by_step = [[point for point in ordeal.points if point[0] == step] for step in STEPS]
+    points = [(*chance.choice(mine), chance.choice(["before", "after"])) for mine in by_step if mine]
+    killed_at(ordeal, points)
+    killed = 0
+    while killed < KILLED_ROLLBACKS and killed_after(ordeal, ("rollback", "--all"), chance.uniform(1, ordeal.seconds)):
+        killed += 1
+    print(f"killed at {killed} instants of a rollback")  # noqa: T201 - how much was tried
+    ordeal.goes_back()
+
+
+def test_a_line_cut_at_every_exec(ordeal: Ordeal) -> None:
+    """The first two execs of a run find out what there is, the third and fourth change it: so each run goes a little
+    further, cut where no script has arrived yet, where one runs to its end unheard, or where the line was dead before.
+    """
+    ordeal.start()
+    turns = [(1, "sent"), (2, "begun"), *((nth, when) for _ in STEPS for nth in (3, 4) for when in ("sent", "begun"))]
+    cuts = 0
+    for number, (nth, when) in enumerate(turns):
+        other = [3, "before"] if number % 4 == 3 else [nth, when]
+        run = ordeal.run("resume", fault={"cut": {"home": [nth, when], "vps4": other}})
+        assert "Traceback" not in run.out + run.err
+        assert run.code in {0, 1, 5}, run.out + run.err
+        if run.code == 0:
+            break
+        cuts += 2
+    print(f"cut {cuts} lines")  # noqa: T201 - how much was tried
+    ordeal.resume()
+    ordeal.is_after()
+    ordeal.goes_back()
+
+
+def test_a_host_rebooted_while_packages_are_installed(ordeal: Ordeal) -> None:
+    lab = ordeal.lab
+    ordeal.start()
+    with lab.admin_popen([*RUNBOOK, "apply", "--file", ordeal.product.sites, "--yes"], stdout=subprocess.PIPE) as run:
+        while lab.root("home", "grep -lsz '[u]npack' /proc/[0-9]*/cmdline | grep -q .", check=False).returncode:
+            assert run.poll() is None
+        lab.reboot("home")
+        out, _ = run.communicate()
+    assert run.returncode in {1, 5}, out
+    ordeal.resume()
+    ordeal.is_after()
+    ordeal.goes_back()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("site", ["home", "vps4"])
+def test_killed_beside_every_checkpoint(ordeal: Ordeal, site: str, side: str) -> None:
+    ordeal.start()
+    killed_at(ordeal, [(*point, side) for point in ordeal.points if point[1] in {site, "controller"}])
+    ordeal.goes_back()
+
+
+def test_killed_at_any_instant_it_goes_on(ordeal: Ordeal, request: pytest.FixtureRequest) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - a sample, no secret
+    wanted = MANY if request.config.getoption("--all") else INSTANTS
+    killed = 0
+    while killed < wanted:
+        ordeal.start()
+        for _ in range(INSTANTS):
+            code = killed_after(ordeal, ("resume",), chance.uniform(0, 2 * ordeal.seconds / INSTANTS + 3))
+            assert code in {0, -signal.SIGKILL}
+            killed += code != 0
+        ordeal.resume()
+        ordeal.is_after()
+        ordeal.goes_back()
+    print(f"killed at {killed} instants")  # noqa: T201 - how much was tried
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_it_goes_back(ordeal: Ordeal) -> None:
+    chance = random.Random(SEED + 1)  # noqa: S311 - same
+    killed = 0
+    while killed < MANY:
+        ordeal.start()
+        code = killed_after(ordeal, ("apply",), chance.uniform(0, ordeal.seconds))
+        killed += code != 0
+        while killed_after(ordeal, ("rollback", "--all"), chance.uniform(1, ordeal.seconds / 2)):
+            killed += 1
+        ordeal.is_before()
+    print(f"killed at {killed} instants")  # noqa: T201 - how much was tried
