@@ -235,6 +235,8 @@ def _connection(target: str, config: fabric.Config) -> fabric.Connection:
 def _by_hand(connection: fabric.Connection, ssh_config: Path | None) -> str:
     """Return the ssh(1) command that makes this very connection."""
     words = ["ssh", *(["-F", str(ssh_config)] if ssh_config else [])]
+    if connection.ssh_config.get("stricthostkeychecking") == "yes":  # ssh(1) would refuse, and not ask
+        words += ["-o", "StrictHostKeyChecking=ask"]
     if connection.port != int(connection.ssh_config.get("port", 22)):
         words += ["-p", str(connection.port)]
     user = "" if connection.user == connection.ssh_config.get("user") else f"{connection.user}@"

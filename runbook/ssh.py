@@ -246,11 +246,12 @@ class _Session:
             _WrongPasswordError: sudo asks again.
             SudoError: Root cannot be had by it.
         """
-        self._receive(lambda: prompt in self._frame.noise or ready in self._frame.noise, _SUDO_PATIENCE)
-        if prompt in self._frame.noise and ready not in self._frame.noise:
+        line = f"{ready}\n"  # in a refusal sudo quotes the command, and the mark in it
+        self._receive(lambda: prompt in self._frame.noise or line in self._frame.noise, _SUDO_PATIENCE)
+        if prompt in self._frame.noise and line not in self._frame.noise:
             self._send(password.encode("utf-8", "surrogateescape") + b"\n")
-            self._receive(lambda: self._frame.noise.count(prompt) > 1 or ready in self._frame.noise, _SUDO_PATIENCE)
-        if ready in self._frame.noise:
+            self._receive(lambda: self._frame.noise.count(prompt) > 1 or line in self._frame.noise, _SUDO_PATIENCE)
+        if line in self._frame.noise:
             return
         self._check_line()
         if self._frame.noise.count(prompt) > 1:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Self
 import pexpect
 from product import RUNBOOK
 
+from lab.files import SITES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -36,6 +38,14 @@ def another_user(lab: Lab, folder: Path, **settings: str) -> Path:
     first = "".join(f"    {key} {value}\n" for key, value in settings.items())
     (folder / "ssh_config").write_text(f"Host home\n{first}\n{config}" if first else config)  # the first value counts
     return folder / "sites.yaml"
+
+
+def write_network(folder: Path) -> None:
+    """The description of a network of which there is nothing, and all that it names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COPIED[1:]:
+        (folder / name).touch()
+    (folder / "sites.yaml").write_text(SITES.format(ipsec=""))
 
 
 def at_a_terminal(
