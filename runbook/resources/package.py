@@ -79,6 +79,7 @@ class Packages(Part):
                 f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}"
             ),
             undo=f'[ -z "$(dpkg --audit)" ] || {_CONFIGURE} >&2\n{_UNDO}',
+            irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
         )
         return self.absent(change)
