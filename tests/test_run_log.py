@@ -1,0 +1,53 @@
+"""What is kept of a run: whole enough to be of use, and without secrets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from logs import Redactor, RunLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIGkAgEBBDCanary' * 300}\n-----END PRIVATE KEY-----\n"
+
+
+def written(folder: Path, **fields: object) -> str:
+    log = RunLog(folder / "logs" / "run.jsonl", secretive())
+    log.write("script", **fields)
+    log.close()
+    return (folder / "logs" / "run.jsonl").read_text()
+
+
+def secretive() -> Redactor:
+    redact = Redactor()
+    redact.learn('pass"word\\')
+    return redact
+
+
+@pytest.mark.parametrize("before", [0, 900, 5000])
+def test_a_long_text_keeps_its_ends_and_is_cut_only_when_it_is_redacted(tmp_path: Path, before: int) -> None:
+    line = written(tmp_path, stdout=f"first{'x' * before}{KEY}{'y' * 5000}last")
+    assert "Canary" not in line
+    text = json.loads(line)["stdout"]
+    assert text.startswith("first")
+    assert text.endswith("last")
+    assert len(text) < 4100
+
+
+def test_secrets_are_found_whatever_json_makes_of_them(tmp_path: Path) -> None:
+    line = written(tmp_path, stderr='sudo said: pass"word\\', nested={"list": ['a pass"word\\']})
+    assert "word" not in line
+
+
+def test_what_is_not_utf8_is_kept_readable(tmp_path: Path) -> None:
+    assert json.loads(written(tmp_path, stdout="caf\udce9"))["stdout"] == "caf\N{REPLACEMENT CHARACTER}"
+
+
+def test_the_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "logs" / "run.jsonl").stat().st_mode & 0o777 == 0o600
