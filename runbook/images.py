@@ -8,6 +8,7 @@ An image is a directory, one for each application of a step to a target. It is w
     before.N     what it read before
     after.N      what it read afterwards; missing when the change was cut off
     kept.N       the file or link as it was
+    beside       where new content is written before it takes a path's place
     made.N       the directories that were made above it
     undo.N       shell that puts it back
     settle.N     shell that tidies up and has a daemon take notice, once everything is put back
@@ -82,7 +83,7 @@ def guard(findings: Sequence[Finding]) -> str:
                 "fi",
             )
         )
-    return script_lines('umask 077; mkdir -p -- "$image" || exit 1', *checks)
+    return script_lines('umask 077; mkdir -p -- "$image" || exit 1; rb_sweep', *checks)
 
 
 def keep(step: str, findings: Sequence[Finding]) -> str:

@@ -22,6 +22,18 @@ rb_beside() {
     printf '%s/.%s.ipsec-runbook-new' "$(dirname -- "$1")" "$(basename -- "$1")"
 }
 
+# rb_note NEW: keep in the image that NEW may be left behind, for rb_sweep.
+rb_note() {
+    [ -z "${image:-}" ] || printf '%s\n' "$1" >>"$image/beside"
+}
+
+# rb_sweep: remove what was left behind by whatever was cut off here before, also beside what is in order now.
+rb_sweep() {
+    cat -- "$(dirname -- "$image")"/*/beside 2>/dev/null | while IFS= read -r new; do
+        case $new in *.ipsec-runbook-new) rm -rf -- "$new" ;; esac
+    done
+}
+
 # rb_settle PATH NEW: NEW takes PATH's place at once, and stays there if the power fails now.
 rb_settle() {
     { [ -L "$2" ] || sync -- "$2"; } && mv -fT -- "$2" "$1" && sync -- "$(dirname -- "$1")"
@@ -33,6 +45,7 @@ rb_settle() {
 rb_put() (
     umask 077
     new=$(rb_beside "$1")
+    rb_note "$new"
     if ! { rm -rf -- "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
         { [ -z "${4:-}" ] || eval "$4"; } && rb_settle "$1" "$new"; }; then
         rm -f -- "$new"
@@ -76,6 +89,7 @@ rb_save() {
 rb_restore() (
     if [ -L "$image/kept.$index" ] || [ -e "$image/kept.$index" ]; then
         new=$(rb_beside "$1")
+        rb_note "$new"
         rm -rf -- "$new" && cp -aT -- "$image/kept.$index" "$new" && rb_settle "$1" "$new"
     elif [ -L "$1" ] || [ -e "$1" ]; then
         rb_remove "$1"

@@ -70,7 +70,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Tunnel": ("",),
 }
 """What a part may read so that something is to be done; of those not named here, only the reading is sent."""
-READ_ONLY: Final = {"Later", "Said", "NotIfupdown", "Counterpart"}
+READ_ONLY: Final = {"Later", "Told", "NotIfupdown", "Counterpart", "OthersOnPort80"}
 
 
 STAGES: Final = ("nothing", "requested", "issued")
@@ -118,6 +118,7 @@ def found(part: Part) -> list[Finding]:
     kind = type(part).__name__
     if kind in READ_ONLY:
         return []
+    assert kind in READINGS, f"state in READINGS what {kind} may read so that something is to be done, or in READ_ONLY"
     readings = [Reading(text) for text in READINGS[kind]]
     if isinstance(part, Access):
         readings = [Reading("enforce\n" + "".join(f"0x00000000 {path}\n" for path in part.paths))]
