@@ -240,3 +240,68 @@ def shim(host: Scratch, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -
     (tools / name).write_text(f"#!/bin/sh\n{body}\n")
     (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+
+
+def test_directories_made_for_several_files_are_all_gone_again(scratch: Callable[[], Scratch]) -> None:
+    """The last made first, whichever file it was made for."""
+    host = scratch()
+    names = ("a/file", "a/b/file", "a/c/d/file", "a/c/other")
+    ours = step("ours", {host.name: [File(str(host.root / name), b"ours") for name in names]})
+    host.apply(ours, "1")
+    host.rollback(ours)
+    assert host.tree() == {}
+
+
+def test_an_image_half_removed_is_none_and_swept_up_by_the_next(
+    scratch: Callable[[], Scratch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power fails while an image is removed, when its manifest would come last."""
+    host = scratch()
+    ours = step("ours", {host.name: [File(str(host.root / "a"), b"ours")]})
+    host.apply(ours, "1")
+    path = os.environ["PATH"]
+    cut_off = 'for last; do :; done; [ ! -d "$last" ] || { rm -f "$last"/[!m]*; kill -9 0; }'
+    shim(host, monkeypatch, "rm", f"PATH={path}; {cut_off}\nexec rm " + '"$@"')
+    with pytest.raises(StepError, match="cut short"):
+        host.rollback(ours)
+    monkeypatch.setenv("PATH", path)
+    assert host.tree() == {}
+    assert (host.images(), host.images_at.exists()) == ([], True)
+    host.apply(ours, "2")
+    host.rollback(ours)
+    assert not host.images_at.exists()
+
+
+def test_what_reads_as_before_already_is_not_undone(scratch: Callable[[], Scratch]) -> None:
+    """Some undoing, such as setting something aside, must not happen twice."""
+    host = scratch()
+    state, undone = host.root / "state", host.root / "undone"
+    ours = step("ours", {host.name: [Counted(str(state), str(undone))]})
+    host.apply(ours, "1")
+    state.unlink()
+    host.rollback(ours)
+    assert host.tree() == {}
+    host.apply(ours, "2")
+    host.rollback(ours)
+    assert set(host.tree()) == {"undone"}
+
+
+@dataclass(frozen=True)
+class Counted(Part):
+    """A file whose undoing leaves a trace."""
+
+    path: str
+    trace: str
+
+    @property
+    def key(self) -> str:
+        return "counted"
+
+    def probe(self) -> str:
+        return f"rb_state {quote(self.path)}"
+
+    def judge(self, found: Reading) -> Finding:
+        if found.text.startswith("file"):
+            return self.in_order()
+        path = quote(self.path)
+        return self.absent(Change("count", f"echo >{path}", f"rm -f {path}\necho >>{quote(self.trace)}"))
