@@ -26,22 +26,32 @@ NEW_EACH_TIME = re.compile(
     r"|file:/etc/swanctl/conf.d/ula-net-.*\.conf"  # names the CA
 )
 """Files whose content is another in each run; their mode and owner are not."""
-IDENTIFIER = re.compile(
-    r"(?<=-)[0-9a-f]{6,8}(?=[-.])|(?<=fe80::)[0-9a-f:]{4,}(?=.*\bipsec0\b)|(?<=ipsec0 inet6 fe80::)\S+"
-)
-"""In names: a CA's serial number and digest, and the random link-local address of charon's TUN device."""
+ANY_ORDER = re.compile(r"file:/etc/network/ip6?tables\.save|file:/var/lib/apt/extended_states")
+"""Files that get entries of several steps. Where one step fails, those that do not need it go on: its entries come last
+then, to no other effect. Their mode, owner and size are the same, and what is in them is audited."""
+SERIAL = re.compile(r"(?<=-)[0-9a-f]{6,8}(?=[-.])")
+"""In a CA certificate's file name: its serial number, and a digest."""
+LINK_LOCAL = re.compile(r"fe80::[0-9a-f:]+")
+"""The address that charon's TUN device gives itself, by chance."""
 
 Pictures = dict[str, dict[str, str]]
 
 
 def as_comparable(picture: Mapping[str, str]) -> dict[str, str]:
     """A picture of a host without what is another in each run."""
-    return {
-        IDENTIFIER.sub("ID", key): " ".join(value.split()[:2])
-        if NEW_EACH_TIME.fullmatch(key)
-        else IDENTIFIER.sub("ID", f"{key}\0{value}").partition("\0")[2]
-        for key, value in picture.items()
-    }
+    return dict(_as_comparable(key, value) for key, value in picture.items())
+
+
+def _as_comparable(key: str, value: str) -> tuple[str, str]:
+    if NEW_EACH_TIME.fullmatch(key):
+        key, value = SERIAL.sub("ID", key), " ".join(value.split()[:2])
+    elif ANY_ORDER.fullmatch(key):
+        value = " ".join(value.split()[:3])
+    elif key in {"iptables", "ip6tables"}:
+        value = "\n".join(sorted(value.splitlines()))
+    elif "ipsec0" in key:
+        key, value = LINK_LOCAL.sub("fe80::ID", key), LINK_LOCAL.sub("fe80::ID", value)
+    return key, value
 
 
 @dataclass
