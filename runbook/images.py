@@ -259,6 +259,20 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
     return [n for n in numbers if str(n) in before and digest(readings[f"read {n}"].text) != before[str(n)]]
 
 
+def judged_here(image: Image, images: Sequence[Image]) -> set[int]:
+    """The changes of `image` that no older application of its step, which is undone next, has made before it.
+
+    Between the two the host can have been as a cut-off change left it, such as with half a package: not to be had again.
+    """
+    older = {
+        change.key
+        for each in images
+        if (each.step, each.name < image.name) == (image.step, True)
+        for change in each.changes
+    }
+    return {each.number for each in image.changes if each.key not in older}
+
+
 def undone(path: str, numbers: Sequence[int]) -> str:
     """Shell that has the numbered changes of an image that is kept count as made never: what differs now is new."""
     return script_lines(f"cd -- {quote(path)} || exit", *(f"cp -- before.{n} after.{n}" for n in numbers))

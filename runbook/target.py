@@ -95,7 +95,8 @@ class Target:
 
         Raises StepError, and keeps the image, when one cannot be put back.
         """
-        kept = next((each for each in self.images() if each.name == image), None)
+        images_here = self.images()
+        kept = next((each for each in images_here if each.name == image), None)
         if kept is None:
             raise StepError(f"{self.name}: there is no before-image {image}")
         numbers = [each.number for each in kept.changes if each.number not in keep and each.status != "as before"]
@@ -104,7 +105,8 @@ class Target:
         answer = self._change(batch, purpose=f"undo {kept.step}")
         results = batch.split(answer.stdout)
         failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
-        otherwise = [] if failed else images.not_as_before(results, numbers)
+        judged = images.judged_here(kept, images_here)
+        otherwise = [] if failed else images.not_as_before(results, [n for n in numbers if n in judged])
         if failed or otherwise or results["settle"].code:
             stuck = {*failed, *otherwise}
             keys = ", ".join(each.key for each in kept.changes if each.number in stuck) or "what a daemon had loaded"

@@ -38,7 +38,7 @@ class CertificateCreation(ControllerSection):
     hour. What it sends is verified before it is used: the name, the key, the dates, and the chain to a root that you
     trust. A certificate that is good is never ordered twice. By hand:
 
-        certbot certonly --webroot -w /var/www/acme-challenge --csr home.csr.pem
+        certbot certonly --webroot -w /var/lib/acme-challenge --csr home.csr.pem
 
     What can go wrong: the name does not point at this host; port 80 is closed on one of its addresses (often the IPv6
     one); the authority's limits are used up (try `directory: letsencrypt-staging` first).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runbook.target import Target
     from steps.network import Site
 
-WEBROOT: Final = "/var/www/acme-challenge"
+WEBROOT: Final = "/var/lib/acme-challenge"
 CHALLENGES: Final = "/.well-known/acme-challenge/"
 NOBODY_HAS: Final = f"{CHALLENGES}nonexistant"
 """A challenge that is never there, in the article's spelling, so that it can be found in logs."""
@@ -60,7 +60,7 @@ class NginxForAcme(Section):
         conf = File(CONF, self._conf(site, own_addresses(site, facts)).encode(), validator=_IN_PLACE)
         return [
             OthersOnPort80(),
-            Packages(("nginx",)),
+            Packages(("nginx",), ("/var/www/html/index.nginx-debian.html", "/var/www/html", "/var/www")),
             *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}")] if self.serves(site) else []),
             default,
             conf,

@@ -21,6 +21,23 @@ _INSTALL = (
 
 _CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
 
+_LEFT = """\
+while read -r path; do
+    if [ -d "$path" ]; then rmdir --ignore-fail-on-non-empty -- "$path"
+    elif sha256sum <"$path" 2>/dev/null | cmp -s - "$image/left.$index.$(printf %s "$path" | tr / _)"; then
+        rm -f -- "$path"
+    fi
+done <"$image/left.$index"
+"""
+"""Takes away what the packages left behind, where it was not there before and is as they made it."""
+
+_SEEN = """\
+while read -r path; do
+    [ ! -f "$path" ] || sha256sum <"$path" >"$image/left.$index.$(printf %s "$path" | tr / _)"
+done <"$image/left.$index"
+"""
+"""Remembers how the packages made what they will leave behind."""
+
 _UNDO = f"""\
 ours=$(while read -r name; do
     case $(dpkg-query -W -f '${{db:Status-Status}}' "$name" 2>/dev/null) in ''|not-installed) ;; *) echo "$name" ;; esac
@@ -47,6 +64,8 @@ class Packages(Part):
     """Packages that are to be installed, with what they depend on and nothing that they only recommend."""
 
     names: tuple[str, ...]
+    leaves: tuple[str, ...] = ()
+    """What the packages make outside their own files and do not take away again: files, then their directories."""
 
     @property
     def key(self) -> str:
@@ -70,16 +89,23 @@ class Packages(Part):
         names = " ".join(quote(name) for name in missing)
         change = Change(
             summary=f"install {' '.join(missing)}",
-            save=': >"$image/added.$index"',
+            save=': >"$image/added.$index"; : >"$image/left.$index"'
+            + "".join(_note_absent(path) for path in self.leaves),
             apply=(
                 f"{_APT} update >&2\n"
                 f"{_APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
                 'sync -- "$image/added.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
-                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}"
+                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}\n"
+                f"{_SEEN}"
             ),
-            undo=f'[ -z "$(dpkg --audit)" ] || {_CONFIGURE} >&2\n{_UNDO}',
+            undo=f"{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}",
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
         )
         return self.absent(change)
+
+
+def _note_absent(path: str) -> str:
+    """Shell that notes a path that is not there yet."""
+    return f'\n[ -e {quote(path)} ] || echo {quote(path)} >>"$image/left.$index"'

@@ -339,7 +339,7 @@ def test_a_whole_apply_on_hosts_that_talk_german_csh_and_umask_077(product: Prod
             host,
             "cd /etc; stat -c '%a %n' nginx/conf.d/ipsec-runbook.conf network/iptables.save "
             "sysctl.d/60-ipsec-runbook.conf swanctl/x509/*.pem swanctl/private/*.key "
-            "/var/www/acme-challenge/.well-known /var/www/acme-challenge",
+            "/var/lib/acme-challenge/.well-known /var/lib/acme-challenge",
         ).stdout
         assert {line.split()[0] for line in modes.splitlines() if "private" not in line} == {"644", "755"}, modes
         assert f"400 swanctl/private/{host}.example.test.key" in modes

@@ -125,9 +125,9 @@ class OnVps4:
     def _run(self, script):
         subprocess.run(["ssh", "-F", config, "vps4", "sudo sh -s"], input=script, text=True, check=True)
     def put(self, token, body):
-        self._run(f"printf %s '{body}' >/var/www/acme-challenge/.well-known/acme-challenge/{token}")
+        self._run(f"printf %s '{body}' >/var/lib/acme-challenge/.well-known/acme-challenge/{token}")
     def remove(self, token):
-        self._run(f"rm -f /var/www/acme-challenge/.well-known/acme-challenge/{token}")
+        self._run(f"rm -f /var/lib/acme-challenge/.well-known/acme-challenge/{token}")
     def check(self, fqdn, token, body):
         fetch_challenge(fqdn, token, body)
 
