@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import questionary
-
 from runbook.executor import Choice
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ class Asker:
         """Ask what to do with a plan; Ctrl-C at the question stops."""
         self._terminal.line(f"\n  {plan.step.purpose()}\n")
         self._narrator.diffs(plan)
+        import questionary  # noqa: PLC0415 - a quarter of what a run that asks nothing would load
+
         targets = ", ".join(plan.changes)
         chosen = questionary.select(
             f"{plan.step.title}: make these changes on {targets}?",
@@ -56,6 +56,8 @@ class Questions:
     def password(self, question: str) -> str:
         """A secret, not shown; empty when the user declines."""
         with self._terminal.held():
+            import questionary  # noqa: PLC0415 - see above
+
             secret = str(questionary.password(question).ask() or "")
         self._learn(secret)
         return secret
@@ -68,4 +70,6 @@ def yes(_: Plan) -> Choice:
 
 def confirm(question: str) -> bool:
     """A yes or no, no by default."""
+    import questionary  # noqa: PLC0415 - see above
+
     return bool(questionary.confirm(question, default=False).ask())

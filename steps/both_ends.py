@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from steps.network import End
 
 _COUNTERS = "swanctl --counters --pretty 2>/dev/null || true"
+LISTEN = f"journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'\necho --\n{_COUNTERS}"
+"""Shell that notes where one end stands."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,19 @@ Before = dict[str, Moment]
 
 def listen(end: End, hosts: Mapping[str, Target]) -> Before:
     """Note where both ends stand, so that what they say afterwards can be told from what they said before."""
-    script = f"journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'\necho --\n{_COUNTERS}"
     moments = {}
     for site in (end.here.name, end.there.name):
         try:
-            cursor, _, listing = hosts[site].run(script, purpose="note where the log stands").stdout.partition("--\n")
-            moments[site] = Moment(cursor.strip(), message_counters(parse(listing)))
+            moments[site] = moment(hosts[site].run(LISTEN, purpose="note where the log stands").stdout)
         except RunbookError:
             moments[site] = Moment()
     return moments
+
+
+def moment(said: str) -> Moment:
+    """What `LISTEN` printed."""
+    cursor, _, listing = said.partition("--\n")
+    return Moment(cursor.strip(), message_counters(parse(listing)))
 
 
 def explained(
@@ -67,8 +73,8 @@ def explained(
 
 def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Sequence[str] = ()) -> Evidence:
     """What one end has to say since `before`; an end that cannot be asked any more says just that."""
-    moment = before[end.here.name]
-    since = f"--after-cursor={quote(moment.cursor)}" if moment.cursor else "-n 500"
+    stood = before[end.here.name]
+    since = f"--after-cursor={quote(stood.cursor)}" if stood.cursor else "-n 500"
     script = "\n".join(
         [
             f"journalctl -q -u strongswan.service -o cat {since} || true",
@@ -86,6 +92,6 @@ def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Seque
         counters = message_counters(parse(counted))
     except RunbookError as error:
         return Evidence(log=[str(error)], swanctl=said, end=end)
-    then = moment.counters or {}
-    grown = {key: number - then.get(key, 0) for key, number in counters.items()} if moment.counters else None
+    then = stood.counters or {}
+    grown = {key: number - then.get(key, 0) for key, number in counters.items()} if stood.counters else None
     return Evidence(log=journal.splitlines(), swanctl=said, end=end, sas=sas, counters=grown)

@@ -110,9 +110,10 @@ server {{
         def run(hosts: Mapping[str, Target]) -> Sequence[str]:
             wanted = "404" if self.serves(site) else "307"
             evidence = []
-            own = own_addresses(site, hosts[site.name].facts)
-            for address in ("127.0.0.1", "::1", *map(str, own)):
-                answer = hosts[site.name].run(_ask(address), purpose="ask nginx over loopback").stdout
+            addresses = ["127.0.0.1", "::1", *map(str, own_addresses(site, hosts[site.name].facts))]
+            script = "\nprintf '\\n==\\n'\n".join(map(_ask, addresses))
+            answers = hosts[site.name].run(script, purpose="ask nginx over loopback").stdout.split("\n==\n")
+            for address, answer in zip(addresses, answers, strict=True):
                 root, _, challenge = answer.partition("\n--\n")
                 if root.strip():
                     raise StepError(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps.both_ends import explained, listen
+from steps.both_ends import LISTEN, explained, listen, moment
 from steps.negotiated import negotiated_problems, security_associations
 from steps.section import Section, lan_target
 from steps.vici import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from ipaddress import IPv6Address
 
     from runbook.script import Reading
@@ -115,44 +116,53 @@ def proof(ends: tuple[End, End]) -> Proof:
 
     def run(hosts: Mapping[str, Target]) -> Sequence[str]:
         initiator = ends[0] if ends[0].initiates else ends[1]
-        before = listen(initiator, hosts)
-        evidence = [line for end in ends for line in _agreed(end, hosts[end.here.name])]
-        for end in ends:
-            evidence += _pings(end, hosts, initiator, before)
+        scripts = {name: script for end in ends for name, script in _places(end)}
+
+        def ask(name: str) -> str:
+            return hosts[name].run(scripts[name], purpose="look at the tunnel and ping", timeout=90).stdout
+
+        with ThreadPoolExecutor(max_workers=len(scripts)) as pool:
+            said = dict(zip(scripts, (each.split("==\n") for each in pool.map(ask, scripts)), strict=True))
+        before = {end.here.name: moment(said[end.here.name][0]) for end in ends}
+        evidence = [line for end in ends for line in _agreed(end, said[end.here.name][1])]
+        for name in scripts:
+            evidence += _received(name, said[name][-1], initiator, hosts, before)
         return evidence
 
     return run
 
 
-def _agreed(end: End, target: Target) -> Sequence[str]:
-    listing = target.run("swanctl --list-sas --pretty", purpose="read the security associations").stdout
+def _places(end: End) -> Iterator[tuple[str, str]]:
+    """Where to ask on one side, and what: one script each."""
+    here, network = end.here, end.network
+    own = (network.link_address(here), network.own_address(here))
+    look = f"{LISTEN}\necho ==\nswanctl --list-sas --pretty\necho =="
+    yield here.name, f"{look}\n{_script(own, _addresses(network, end))}"
+    if here.lan_host:
+        yield lan_target(here), _script((), _addresses(network, end))
+
+
+def _agreed(end: End, listing: str) -> Sequence[str]:
+    name = end.here.name
     found: list[Sa] = security_associations(parse(listing), end.connection)
     if not found:
-        raise StepError(f"{target.name} knows of no tunnel {end.connection}, though the other end does")
+        raise StepError(f"{name} knows of no tunnel {end.connection}, though the other end does")
     problems = min((negotiated_problems(end, each) for each in found), key=len)
     if problems:
-        raise StepError(f"{target.name}: {problems[0]}")
+        raise StepError(f"{name}: {problems[0]}")
     newest = found[-1]
     child = newest.installed[-1]
     wrapped = ", in UDP" if child.encapsulated else ""
-    return [f"{target.name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}"]
+    return [f"{name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}"]
 
 
-def _pings(end: End, hosts: Mapping[str, Target], initiator: End, before: Before) -> Sequence[str]:
-    here, network = end.here, end.network
-    sources: dict[str, tuple[IPv6Address, ...]] = {here.name: (network.link_address(here), network.own_address(here))}
-    if here.lan_host:
-        sources[lan_target(here)] = ()
-    evidence = []
-    for name, addresses in sources.items():
-        output = hosts[name].run(_script(addresses, _addresses(network, end)), purpose="ping", timeout=90).stdout
-        lines = [line for line in output.splitlines() if line]
-        lost = [line for line in lines if " 0% packet loss" not in line]
-        if lost:
-            why = explained(initiator, hosts, before, traffic_lost=True)
-            raise StepError(f"ping from {name} was lost: {lost[0]}\n      {why}", hint=why.hint)
-        evidence += [f"{name}: {line}" for line in lines]
-    return evidence
+def _received(name: str, said: str, initiator: End, hosts: Mapping[str, Target], before: Before) -> Sequence[str]:
+    lines = [line for line in said.splitlines() if line]
+    lost = [line for line in lines if " 0% packet loss" not in line]
+    if lost:
+        why = explained(initiator, hosts, before, traffic_lost=True)
+        raise StepError(f"ping from {name} was lost: {lost[0]}\n      {why}", hint=why.hint)
+    return [f"{name}: {line}" for line in lines]
 
 
 def _addresses(network: Network, end: End) -> tuple[IPv6Address, IPv6Address]:
