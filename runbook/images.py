@@ -262,14 +262,10 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
 def judged_here(image: Image, images: Sequence[Image]) -> set[int]:
     """The changes of `image` that no older application of its step, which is undone next, has made before it.
 
-    Between the two the host can have been as a cut-off change left it, such as with half a package: not to be had again.
+    Between the two the host can have been as a cut-off change left it, as with half a package: it never comes back.
     """
-    older = {
-        change.key
-        for each in images
-        if (each.step, each.name < image.name) == (image.step, True)
-        for change in each.changes
-    }
+    before = [each for each in images if each.step == image.step and each.name < image.name]
+    older = {change.key for each in before for change in each.changes}
     return {each.number for each in image.changes if each.key not in older}
 
 

@@ -90,7 +90,7 @@ def test_the_journal_says_so_before_a_change_and_after(host: Scratch, tmp_path: 
     (image,) = host.images()
     assert (intent["step"], intent["target"], intent["state"], intent["image"]) == ("a", "here", "intent", image.name)
     executor.rollback("a", {host.name: [image]})
-    assert states(tmp_path) == [("a", "intent"), ("a", "done"), ("a", "undone")]
+    assert states(tmp_path) == [("a", "intent"), ("a", "done"), ("a", "intent"), ("a", "undone")]
     last = Journal(tmp_path / "journal.jsonl").latest()["a", "here"]
     assert (last.state, last.image) == (State.UNDONE, image.name)
 
