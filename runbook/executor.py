@@ -165,7 +165,11 @@ class Executor:
                         f"{target.name}: {other[0]} was changed since, which could not be seen before: ask again"
                     )
                 self._record(step, target.name, State.INTENT, image.name, "undo")
-                self._step(step).rollback(target, image.name, keep)
+                try:
+                    self._step(step).rollback(target, image.name, keep)
+                except RunbookError as error:
+                    self._record(step, target.name, State.FAILED, image.name, f"undo: {error}")
+                    raise
                 self._record(step, target.name, State.UNDONE, image.name)
                 self._notify(Undone(step, target.name, image.name))
 

@@ -96,7 +96,8 @@ class Session:
         latest = self.journal.latest()
         for checkpoint in latest.values():
             if checkpoint.state is State.INTENT:
-                self.terminal.line(f"{checkpoint.target}: {checkpoint.step} was cut off; it is verified again")
+                what = f"undoing {checkpoint.step}" if checkpoint.note == "undo" else checkpoint.step
+                self.terminal.line(f"{checkpoint.target}: {what} was cut off; it is verified again")
             elif checkpoint.state is State.FAILED:
                 self.terminal.line(f"{checkpoint.target}: {checkpoint.step} failed: {checkpoint.note}")
 
