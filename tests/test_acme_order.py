@@ -196,7 +196,7 @@ def test_a_page_that_is_no_directory_is_said_to_be_none(pebble: Pebble) -> None:
         register(page, ACCOUNT_KEY, "", pebble.ca_bundle)
 
 
-@pytest.mark.parametrize("key", [b"", KEY, ACCOUNT_KEY[:100]])
+@pytest.mark.parametrize("key", [b"", KEY, ACCOUNT_KEY[:100]], ids=["empty", "another kind", "cut off"])
 def test_a_damaged_account_key_is_refused_and_not_quoted(key: bytes) -> None:
     with pytest.raises(AcmeError, match="the ACME account's key is damaged or of another kind") as caught:
         register("https://127.0.0.1:1/dir", key, "")
