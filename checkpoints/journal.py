@@ -85,6 +85,10 @@ class Journal:
         """The last checkpoint of each (step, target)."""
         return {(each.step, each.target): each for each in self.checkpoints}
 
+    def unsettled(self) -> dict[tuple[str, str], Checkpoint]:
+        """Those of the last checkpoints that say of a step that it was cut off, or failed."""
+        return {key: each for key, each in self.latest().items() if each.state in {State.INTENT, State.FAILED}}
+
     def _load(self) -> list[Checkpoint]:
         if not self._path.exists():
             return []

@@ -177,9 +177,8 @@ class Executor:
 
     def record_undone(self, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
         """What was cut off or failed, and of which no before-image is left, is undone."""
-        for (step, target), last in self._journal.latest().items():
-            cut_off = last.state in {State.INTENT, State.FAILED} and step in steps and target in images
-            if cut_off and all(image.step != step for image in images[target]):
+        for (step, target), last in self._journal.unsettled().items():
+            if step in steps and target in images and all(image.step != step for image in images[target]):
                 self._record(step, target, State.UNDONE, last.image, "verified")
 
     def _step(self, name: str) -> Step:
@@ -292,11 +291,10 @@ class Executor:
 
     def _record_verified(self, plan: Plan) -> None:
         """What was cut off or failed and is found in order is done."""
-        latest = self._journal.latest()
+        unsettled = self._journal.unsettled()
         for target, found in plan.findings.items():
-            last = latest.get((plan.step.name, target))
-            cut_off = last is not None and last.state in {State.INTENT, State.FAILED}
-            if last and cut_off and all(each.verdict is Verdict.IN_ORDER for each in found):
+            last = unsettled.get((plan.step.name, target))
+            if last and all(each.verdict is Verdict.IN_ORDER for each in found):
                 self._record(plan.step.name, target, State.DONE, last.image, "verified")
 
     def _refuse_unknown(self, plan: Plan) -> None:
