@@ -232,3 +232,22 @@ def test_damage_is_named_and_mended_exactly(product: Product, name: str) -> None
     assert mended.code == 0, mended.err
     assert mended.not_in_order == expected
     assert product.audit().code == 0
+
+
+CONTROLLER_DAMAGE = {
+    "a request lost": ("csr/home.csr.pem", "rm", {("csr", "home.csr.pem"), ("csr", "home.csr.der")}),
+    "a key readable by others": ("keys/vps4.key", "chmod 644", {("key", "vps4.key")}),
+}
+
+
+@pytest.mark.usefixtures("again")
+@pytest.mark.parametrize("name", CONTROLLER_DAMAGE)
+def test_damage_on_the_controller_is_named_and_mended_exactly(product: Product, name: str) -> None:
+    file, command, expected = CONTROLLER_DAMAGE[name]
+    product.lab.admin([*command.split(), str(product.lab.directory / ".runbook" / file)], check=True)
+    found = {(step, part.rpartition("/")[2]) for step, _, part in product.audit().not_in_order}
+    assert found == expected
+    mended = product.apply()
+    assert mended.code == 0, mended.err
+    assert {(step, part.rpartition("/")[2]) for step, _, part in mended.not_in_order} == expected
+    assert product.audit().code == 0
