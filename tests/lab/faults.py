@@ -1,7 +1,7 @@
 """Misfortunes for a run: as a program, this file is the product with one of them built in.
 
     python faults.py '{"kill": ["nginx", "home", "intent", "after"]}' resume --file sites.yaml --yes
-    python faults.py '{"unproved": "home"}' resume --file sites.yaml --yes
+    python faults.py '{"unproved": ["home", 20]}' resume --file sites.yaml --yes
     python faults.py '{"cut": {"home": [3, "begun"]}}' resume --file proxied.yaml --yes
 
 `kill` ends this very process, by SIGKILL, before or after a checkpoint is written; where that checkpoint does not
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal
 from lab.layout import HOME, VPS4
-from runbook import cli
+from runbook import cli, images
 from runbook.frame import Frame
 from runbook.ssh import SSHHost
 from steps.procedure import PROCEDURE
@@ -81,8 +81,12 @@ def kill_at(step: str, target: str, state: str, side: str) -> None:
     Journal.record = recording  # type: ignore[method-assign] # the misfortune
 
 
-def kill_unproved(target: str) -> None:
-    """Have this process killed when a firewall change is in force on `target`, and no new login has proved it."""
+def kill_unproved(target: str, seconds: int) -> None:
+    """Have this process killed when a firewall change is in force on `target`, and no new login has proved it.
+
+    The host takes it back after so many seconds, in place of the usual minute.
+    """
+    images.REVERT_SECONDS = seconds  # type: ignore[misc] # a test need not wait for all of it
     relogin = SSHHost.relogin
 
     def proving(self: SSHHost) -> None:
@@ -163,7 +167,7 @@ if __name__ == "__main__":
     if "kill" in fault:
         kill_at(*fault["kill"])
     if "unproved" in fault:
-        kill_unproved(fault["unproved"])
+        kill_unproved(*fault["unproved"])
     if "cut" in fault:
         cut_at(fault["cut"])
     cli.main()

@@ -18,7 +18,7 @@ from survival import Ordeal
 from lab import Lab, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.lab
 
@@ -41,14 +41,18 @@ def _seed_is_told() -> None:
     print(f"RUNBOOK_TEST_SEED={SEED}")  # noqa: T201 - shown with a failure
 
 
-def killed_at(ordeal: Ordeal, points: list[tuple[str, str, str, str]]) -> None:
-    """Kill one run after another beside these checkpoints, each resuming what the one before it left."""
-    met = 0
+def killed_at(ordeal: Ordeal, points: list[tuple[str, str, str, str]], instants: Sequence[float] = ()) -> None:
+    """Kill one run after another beside these checkpoints, each resuming what the one before it left.
+
+    Between them, kill runs so many seconds after their start.
+    """
+    waiting = list(instants)
     for point in points:
         run = ordeal.run("resume", fault={"kill": point})
         assert run.code == -signal.SIGKILL, f"at {point}: {run.out}{run.err}"
-        met += 1
-    print(f"killed beside {met} checkpoints")  # noqa: T201 - how much was tried
+        if waiting:
+            assert killed_after(ordeal, ("resume",), waiting.pop()) == -signal.SIGKILL
+    print(f"killed beside {len(points)} checkpoints and at {len(instants)} instants")  # noqa: T201 - how much was tried
     ordeal.resume()
     ordeal.is_after()
 
@@ -68,7 +72,7 @@ def test_killed_beside_a_checkpoint_of_each_step(ordeal: Ordeal) -> None:
     ordeal.start()
     by_step = [[point for point in ordeal.points if point[0] == step] for step in STEPS]
     points = [(*chance.choice(mine), chance.choice(["before", "after"])) for mine in by_step if mine]
-    killed_at(ordeal, points)
+    killed_at(ordeal, points, [chance.uniform(0, 4) for _ in range(INSTANTS)])
     killed = 0
     while killed < KILLED_ROLLBACKS and killed_after(ordeal, ("rollback", "--all"), chance.uniform(1, ordeal.seconds)):
         killed += 1
@@ -76,12 +80,16 @@ def test_killed_beside_a_checkpoint_of_each_step(ordeal: Ordeal) -> None:
     ordeal.goes_back()
 
 
-def test_a_line_cut_at_every_exec(ordeal: Ordeal) -> None:
+def test_a_line_cut_at_every_exec(ordeal: Ordeal, request: pytest.FixtureRequest) -> None:
     """The first two execs of a run find out what there is, the third and fourth change it: so each run goes a little
     further, cut where no script has arrived yet, where one runs to its end unheard, or where the line was dead before.
     """
     ordeal.start()
-    turns = [(1, "sent"), (2, "begun"), *((nth, when) for _ in STEPS for nth in (3, 4) for when in ("sent", "begun"))]
+    chance = random.Random(SEED)  # noqa: S311 - a sample, no secret
+    ways = ["sent", "begun"]
+    everything = request.config.getoption("--all")
+    later = [(nth, when) for _ in STEPS for nth in (3, 4) for when in (ways if everything else [chance.choice(ways)])]
+    turns = [(1, "sent"), (2, "begun"), *later]
     cuts = 0
     for number, (nth, when) in enumerate(turns):
         other = [3, "before"] if number % 4 == 3 else [nth, when]
@@ -97,6 +105,7 @@ def test_a_line_cut_at_every_exec(ordeal: Ordeal) -> None:
     ordeal.goes_back()
 
 
+@pytest.mark.slow
 def test_power_cut_while_packages_are_installed(ordeal: Ordeal) -> None:
     """No orderly reboot: apt would put that off until it is done (DPkg::Inhibit-Shutdown)."""
     lab = ordeal.lab
@@ -126,11 +135,11 @@ def test_killed_beside_every_checkpoint(ordeal: Ordeal, site: str, side: str) ->
     ordeal.goes_back()
 
 
-def test_killed_at_any_instant_it_goes_on(ordeal: Ordeal, request: pytest.FixtureRequest) -> None:
+@pytest.mark.slow
+def test_killed_at_any_instant_it_goes_on(ordeal: Ordeal) -> None:
     chance = random.Random(SEED)  # noqa: S311 - a sample, no secret
-    wanted = MANY if request.config.getoption("--all") else INSTANTS
     killed = 0
-    while killed < wanted:
+    while killed < MANY:
         ordeal.start()
         for _ in range(INSTANTS):
             code = killed_after(ordeal, ("resume",), chance.uniform(0, 2 * ordeal.seconds / INSTANTS + 3))
