@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ WAITING = "nginx on home .*Waiting for cache lock"
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("survive-held-up")
+    lab = Lab(f"survive-held-up-{os.getpid()}")
     lab.down()
     lab.up(print)
     yield Product(lab)

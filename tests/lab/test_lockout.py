@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -78,7 +79,7 @@ def resume(product: Product) -> Run:
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("survive-lockout")
+    lab = Lab(f"survive-lockout-{os.getpid()}")
     lab.down()
     lab.up(print)
     for site in SITES:

@@ -31,7 +31,7 @@ MANY = 50
 
 @pytest.fixture(scope="module")
 def ordeal() -> Iterator[Ordeal]:
-    trial = Ordeal(Lab("survive-runs"))
+    trial = Ordeal(Lab(f"survive-runs-{os.getpid()}"))
     yield trial
     trial.lab.down()
 
