@@ -23,13 +23,13 @@ _CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef
 
 _LEFT = """\
 while read -r path; do
+    made="$image/left.$index.$(printf %s "$path" | tr / _)"
     if [ -d "$path" ]; then rmdir --ignore-fail-on-non-empty -- "$path"
-    elif sha256sum <"$path" 2>/dev/null | cmp -s - "$image/left.$index.$(printf %s "$path" | tr / _)"; then
-        rm -f -- "$path"
-    fi
+    elif [ ! -e "$made" ] || sha256sum <"$path" 2>/dev/null | cmp -s - "$made"; then rm -f -- "$path"; fi
 done <"$image/left.$index"
 """
-"""Takes away what the packages left behind, where it was not there before and is as they made it."""
+"""Takes away what the packages left behind, where it was not there before and is as they made it.
+Of an installation that was cut off there is no record of how they made it: nothing but it was there to make it."""
 
 _SEEN = """\
 while read -r path; do

@@ -80,6 +80,7 @@ def test_killed_beside_a_checkpoint_of_each_step(ordeal: Ordeal) -> None:
     ordeal.goes_back()
 
 
+@pytest.mark.slow
 def test_a_line_cut_at_every_exec(ordeal: Ordeal, request: pytest.FixtureRequest) -> None:
     """The first two execs of a run find out what there is, the third and fourth change it: so each run goes a little
     further, cut where no script has arrived yet, where one runs to its end unheard, or where the line was dead before.
