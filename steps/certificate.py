@@ -49,13 +49,17 @@ class CertificateCreation(ControllerSection):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
         """A certificate for each site."""
         sites = self.network.sites.values()
-        ready = {site.name: self.vault.key(site).is_file() and self.vault.csr(site).is_file() for site in sites}
+        ready = {site.name: self.vault.key(site).is_file() and self._can_judge_or_order(site) for site in sites}
         return [
             SiteCertificate(self.network, site, self.vault)
             if ready[site.name]
             else Later("certificate", site.fqdn, "csr")
             for site in sites
         ]
+
+    def _can_judge_or_order(self, site: Site) -> bool:
+        """A certificate that is there can be judged without its request, which is needed to order one."""
+        return self.vault.csr(site).is_file() or self.vault.certificate(site).is_file()
 
 
 @dataclass(frozen=True)
