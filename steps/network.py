@@ -1,4 +1,4 @@
-"""The network that `sites.yaml` describes: its prefix, its sites, its links, where certificates come from.
+"""The network that `sites.yaml` describes: its prefix, its sites, its links.
 
 All that follows from these is derived here and nowhere else, so that the two ends of a link cannot disagree: the
 article typed each selector twice, and got one of them wrong at both ends. Pure values; nothing here knows of YAML or
@@ -9,59 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-DIRECTORIES: Mapping[str, str] = MappingProxyType(
-    {
-        "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
-        "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
-    },
-)
-"""The ACME directories (RFC 8555, section 7.1.1) that have a short name."""
+    from steps.certificate_options import Certificates
+    from steps.ipsec_options import Ipsec
 
 ANY_ADDRESS = "%any"
 """What swanctl.conf calls an address that is not known beforehand."""
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Where the sites' certificates come from, and which roots the peers must chain to.
-
-    `directory` is a key of `DIRECTORIES` or an https URL. `ca_bundle` holds the CAs to trust for the ACME server's own
-    HTTPS (None: the system's). No `trust_anchors` means the built-in ISRG roots. `challenge_site` names the one site
-    that serves everybody's challenges, the others redirecting to it; None: each serves its own.
-    """
-
-    directory: str
-    contact: str
-    agree_to_terms: bool
-    ca_bundle: Path | None = None
-    trust_anchors: tuple[Path, ...] = ()
-    challenge_site: str | None = None
-
-    @property
-    def directory_url(self) -> str:
-        """The URL of the ACME directory, whichever way it was given."""
-        return DIRECTORIES.get(self.directory, self.directory)
-
-
-@dataclass(frozen=True)
-class Ipsec:
-    """How the tunnels are made; every value is meant for swanctl.conf as it stands, the same at all ends.
-
-    `encapsulation` "always" wraps ESP in UDP even where no NAT is seen: for lines that drop ESP, and for kernels
-    without it. `extra_packages` are Debian packages that a site needs besides strongSwan's usual ones.
-    """
-
-    encapsulation: Literal["auto", "always"] = "auto"
-    extra_packages: tuple[str, ...] = ()
-    ike_proposals: tuple[str, ...] = ("aes256gcm16-prfsha384-ecp384",)
-    esp_proposals: tuple[str, ...] = ("aes256gcm16-ecp384",)
 
 
 @dataclass(frozen=True)

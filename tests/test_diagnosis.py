@@ -14,8 +14,8 @@ from ula_network import ends
 from steps import swanctl, vici
 from steps.charon_log import of_connection, read_lines, stands
 from steps.diagnosis import Diagnosis, Evidence, Role, Stage, diagnose
+from steps.ipsec_options import Ipsec
 from steps.negotiated import Sa, security_associations
-from steps.network import Ipsec
 
 if TYPE_CHECKING:
     from random import Random

@@ -8,8 +8,8 @@ import pytest
 from ula_network import ends
 
 from steps import vici
+from steps.ipsec_options import Ipsec
 from steps.negotiated import narrowed, negotiated_problems, security_associations
-from steps.network import Ipsec
 from steps.proposals import read_proposal
 
 DATA = Path(__file__).parent / "data"

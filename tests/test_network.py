@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from steps.network import ANY_ADDRESS, Certificates, End, Ipsec, Link, Network, Site
+from steps.certificate_options import Certificates
+from steps.ipsec_options import Ipsec
+from steps.network import ANY_ADDRESS, End, Link, Network, Site
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine breaks no law
 LABELS = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_network import UNHURRIED, networks
 
 from runbook.errors import UsageError
-from steps.network import Ipsec, Network
+from steps.ipsec_options import Ipsec
+from steps.network import Network
 from steps.sites_yaml import load
 
 DATA = Path(__file__).parent / "data" / "sites"

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import charon
 import pytest
@@ -17,7 +18,10 @@ from hypothesis import strategies as st
 from ula_network import ends
 
 from steps import swanctl, vici
-from steps.network import End, Ipsec
+from steps.ipsec_options import Ipsec
+
+if TYPE_CHECKING:
+    from steps.network import End
 
 DATA = Path(__file__).parent / "data"
 SAMPLES = DATA / "swanctl"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
-from steps.network import Certificates, End, Ipsec, Link, Network, Site
+from steps.certificate_options import Certificates
+from steps.ipsec_options import Ipsec
+from steps.network import End, Link, Network, Site
 
 
 def ends(ipsec: Ipsec | None = None, *, dynamic: bool = False, domain: str = "example.org") -> tuple[End, End]:
