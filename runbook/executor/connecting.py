@@ -1,0 +1,88 @@
+"""Logging in everywhere, taking the hosts for one run, reading what there is to read."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from runbook import images, lock
+from runbook.errors import LockedError, RunbookError
+from runbook.events import Connected, Connecting
+from runbook.lock import Owner
+from runbook.step import CONTROLLER
+from runbook.target import APT_SECONDS
+
+if TYPE_CHECKING:
+    from runbook.executor.run import Run
+    from runbook.target import Target
+
+
+class Connections:
+    """A run's hold on its hosts."""
+
+    def __init__(self, run: Run) -> None:
+        """Nothing is connected yet, and nothing locked."""
+        self._run = run
+        self._owner: Owner | None = None
+
+    def open(self, owner: Owner | None) -> None:
+        """Log in everywhere and read, side by side; a run that changes hosts is their `owner` until `release`.
+
+        Raises LockedError, with no host locked by us, when another run holds one.
+        """
+        self._owner = owner
+        self._run.side_by_side(self._run.working_targets(), self._connect)
+        held = next((error for error in self._run.failures.values() if isinstance(error, LockedError)), None)
+        if held:
+            self.release()
+            raise held
+
+    def release(self) -> None:
+        """Let other runs have the hosts; one that cannot be reached any more is left to see that we are gone."""
+
+        def free(target: Target) -> None:
+            with suppress(RunbookError):
+                target.run(lock.free(self._owner.text if self._owner else ""), purpose="free the lock")
+
+        locked = [name for name in self._run.working_targets() if self._run.targets[name].facts.get("lock")]
+        if self._owner:
+            self._run.side_by_side([name for name in locked if name not in self._run.unreachable()], free)
+        self._owner = None
+
+    def _connect(self, target: Target) -> None:
+        began = time.monotonic()
+        self._run.notify(Connecting(target.name))
+        target.host.login()
+        mine = [step for step in self._run.steps if target.name in step.targets()]
+        facts = "\n".join(dict.fromkeys(step.facts for step in mine if step.facts))
+        held_by = ""
+        if target.name != CONTROLLER:
+            held_by = self._learn_alone(target, facts)
+        elif facts:
+            target.learn(facts)
+        target.read(self._run.probes(mine, target))
+        self._run.notify(Connected(target.name, time.monotonic() - began, held_by))
+
+    def _learn_alone(self, target: Target, facts: str, stale: str = "") -> str:
+        """Learn the facts, under our lock where we are to change something; returns who else holds the target.
+
+        What an earlier run left at work there has ended by then. Raises LockedError where another run keeps us from
+        it. `stale` is the lock of a run that is over.
+        """
+        if self._owner:
+            taken = lock.take(self._owner, images.revert_unproved())
+            target.learn(f"{lock.free(stale)}\n{taken}\n{facts}", timeout=APT_SECONDS)
+        else:
+            target.learn(f"{lock.look()}\n{facts}")
+        text = target.facts.get("lock", "")
+        if not text or (self._owner and text == self._owner.text):
+            return ""
+        holder = Owner.parse(text)
+        words = f"{holder.who} since {holder.since}" if holder else "somebody who does not say who"
+        if self._owner and holder and holder.is_dead:
+            return self._learn_alone(target, facts, stale=text)
+        if self._owner:
+            hint = "wait for it, or if it is over: runbook unlock"
+            raise LockedError(f"another run holds {target.name}: {words}", hint=hint)
+        return f"{words} (over)" if holder and holder.is_dead else words

@@ -1,0 +1,162 @@
+"""The steps in order, one way or the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from runbook.errors import PlanChangedError, RunbookError, StepError
+from runbook.events import Notify, Plan, Planned, StepDone
+from runbook.executor import undoing
+from runbook.executor.checking import check
+from runbook.executor.connecting import Connections
+from runbook.executor.making import make, record_verified
+from runbook.executor.planning import plan
+from runbook.executor.run import Run
+from runbook.step import Step, Verdict
+
+if TYPE_CHECKING:
+    from checkpoints import Journal
+    from runbook.images import Image
+    from runbook.lock import Owner
+    from runbook.target import Target
+
+PLANS = 3
+"""How often a step is planned anew when its host changes under it."""
+
+OUTCOMES = ("failed", "blocked", "skipped")
+"""How a step can stay unfinished on a target, the worst first."""
+
+
+class Choice(Enum):
+    """What the user says to a plan."""
+
+    APPLY = "apply"
+    SKIP = "skip"
+    STOP = "stop"
+
+
+class StoppedError(RunbookError):
+    """The user stopped the run; it can be resumed."""
+
+    exit_code = 4
+
+
+Confirm = Callable[[Plan], Choice]
+
+
+class Executor:
+    """Carries out a procedure on its targets."""
+
+    def __init__(
+        self, steps: Sequence[Step], targets: Mapping[str, Target], journal: Journal, notify: Notify, confirm: Confirm
+    ) -> None:
+        """Work through `steps` on `targets`, of which every step's targets and what its checks use must be part."""
+        self.steps = steps
+        self.targets = targets
+        self._run = Run(steps, targets, journal, notify)
+        self._connections = Connections(self._run)
+        self._confirm = confirm
+        self.plans: list[Plan] = []
+        """What the steps applied so far found, also of a run that was stopped."""
+        self.stop_requested = False
+        """Set from outside (Ctrl-C): the step in hand is finished, then the run stops."""
+
+    @property
+    def failures(self) -> dict[str, RunbookError]:
+        """What went wrong first, by target."""
+        return self._run.failures
+
+    def limit_to(self, targets: Collection[str]) -> None:
+        """Look at these targets alone."""
+        self._run.scope = frozenset(targets)
+
+    def connect(self, owner: Owner | None = None) -> None:
+        """Log in everywhere and read what there is to read, side by side; what cannot be reached is in `failures`.
+
+        A run that changes hosts is their `owner` from here on, until `release`. Raises LockedError, with no host
+        locked by us, when another run holds one.
+        """
+        self._connections.open(owner)
+
+    def release(self) -> None:
+        """Let other runs have the hosts."""
+        self._connections.release()
+
+    def audit(self) -> list[Plan]:
+        """Compare every step with its targets; changes nothing. Targets that failed are left out."""
+        return [plan(self._run, step) for step in self.steps]
+
+    def probe(self) -> None:
+        """Prove every step by using its result, where it is in order: requests, pings. Lasting changes: none."""
+        for step in self.steps:
+            if plan(self._run, step).in_order:
+                check(self._run, step)
+
+    def apply(self) -> list[Plan]:
+        """Bring every step in order, asking before each that changes something; returns what was found at each.
+
+        Raises StoppedError when the user stops it. What fails is in `failures`.
+        """
+        self.plans = []
+        for step in self.steps:
+            if self.stop_requested:
+                raise StoppedError(f"stopped before step {step.name}")
+            self.plans.append(self._apply_step(step))
+        return self.plans
+
+    def images(self) -> dict[str, list[Image]]:
+        """What can be undone, by target: the before-images there, newest first."""
+        return undoing.images(self._run)
+
+    def rollback(self, step: str, images: Mapping[str, Sequence[Image]]) -> None:
+        """Undo applications of a step, the newest first on each target; what the admin changed since is kept."""
+        undoing.undo(self._run, step, images)
+
+    def record_undone(self, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
+        """What was cut off or failed, and of which no before-image is left, is undone."""
+        undoing.record_undone(self._run, steps, images)
+
+    def _apply_step(self, step: Step) -> Plan:
+        changed: Mapping[str, PlanChangedError] = {}
+        for _ in range(PLANS):
+            found = plan(self._run, step)
+            self._run.notify(Planned(found))
+            record_verified(self._run, found)
+            for target in found.blocked:
+                self._run.leave(target, step.name, "blocked")
+            self._refuse_unknown(found)
+            ready = self._without_unfinished(found)
+            choice = self._confirm(ready) if ready.changes else Choice.APPLY
+            if choice is Choice.STOP:
+                raise StoppedError(f"stopped at step {step.name}")
+            if choice is Choice.SKIP:
+                for target in ready.changes:
+                    self._run.leave(target, step.name, "skipped")
+                self._run.notify(StepDone(step.name, "skipped"))
+                return found
+            changed = make(self._run, ready)
+            if not changed:
+                break
+        for target, error in changed.items():
+            self._run.fail(target, step.name, error)
+        check(self._run, step)
+        outcomes = {self._run.left(target, step.name) for target in step.targets()}
+        self._run.notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
+        return found
+
+    def _refuse_unknown(self, found: Plan) -> None:
+        """A part whose state cannot be told is not worked on: its target fails here, untouched."""
+        for target, findings in found.findings.items():
+            stuck = [each for each in findings if each.verdict in {Verdict.UNKNOWN, Verdict.LATER}]
+            if stuck and not self._run.left(target, found.step.name):
+                self._run.fail(target, found.step.name, StepError(f"{target}: {stuck[0].key}: {stuck[0].note}"))
+
+    def _without_unfinished(self, found: Plan) -> Plan:
+        """What of a plan can be made: what is confirmed is what is applied."""
+        findings = {
+            target: each for target, each in found.findings.items() if not self._run.left(target, found.step.name)
+        }
+        return replace(found, findings=findings)

@@ -1,0 +1,94 @@
+"""What the stages of one run share: the steps and their targets, the journal, who is told, what went wrong."""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from checkpoints import Checkpoint, Journal, State
+from runbook.errors import RunbookError, UnreachableError
+from runbook.events import Failed, Notify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from runbook.step import Step
+    from runbook.target import Target
+
+
+class Run:
+    """One run of a procedure on its targets."""
+
+    def __init__(self, steps: Sequence[Step], targets: Mapping[str, Target], journal: Journal, notify: Notify) -> None:
+        """Nothing has happened yet."""
+        self.steps = steps
+        self.targets = targets
+        self.journal = journal
+        self.notify = notify
+        self.scope = frozenset(targets)
+        """The targets that are looked at."""
+        self.failures: dict[str, RunbookError] = {}
+        """What went wrong first, by target."""
+        self.unfinished: dict[str, dict[str, str]] = {}
+        """By target, the steps that stay unfinished there, each with how: one of `executor.OUTCOMES`."""
+        self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+    def step(self, name: str) -> Step:
+        """The step of that name."""
+        return next(each for each in self.steps if each.name == name)
+
+    def targets_of(self, step: Step) -> list[str]:
+        """The targets of a step that are looked at."""
+        return [target for target in step.targets() if target in self.scope]
+
+    def working_targets(self) -> list[str]:
+        """The targets on which any step's work lands."""
+        return list(dict.fromkeys(target for step in self.steps for target in self.targets_of(step)))
+
+    def unreachable(self) -> set[str]:
+        """The targets that could not be reached."""
+        return {target for target, error in self.failures.items() if isinstance(error, UnreachableError)}
+
+    def probes(self, steps: Sequence[Step], target: Target) -> list[str]:
+        """All that these steps want read on a target."""
+        return [
+            part.probe()
+            for step in steps
+            if target.name in step.targets()
+            for part in step.parts(target.name, target.facts)
+        ]
+
+    def side_by_side(self, names: Sequence[str], work: Callable[[Target], None], step: str = "") -> None:
+        """Do `work` on every target at once; an error of one is kept and told, and keeps no other from going on."""
+
+        def guarded(name: str) -> None:
+            try:
+                work(self.targets[name])
+            except RunbookError as error:
+                self.fail(name, step, error)
+
+        if not names:
+            return
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            list(pool.map(guarded, names))
+
+    def fail(self, target: str, step: str, error: RunbookError) -> None:
+        """Keep and tell that a step, or where `step` is empty every step, has failed on a target."""
+        self.failures.setdefault(target, error)
+        for each in [step] if step else [every.name for every in self.steps]:
+            self.leave(target, each, "failed")
+        self.notify(Failed(target, step, error))
+
+    def leave(self, target: str, step: str, how: str) -> None:
+        """Keep that a step stays unfinished on a target."""
+        self.unfinished.setdefault(target, {})[step] = how
+
+    def left(self, target: str, step: str) -> str:
+        """How a step stays unfinished on a target; empty where it does not."""
+        return self.unfinished.get(target, {}).get(step, "")
+
+    def record(self, step: str, target: str, state: State, image: str, note: str = "") -> None:
+        """Write a checkpoint; it is on the disk when this returns."""
+        self.journal.record(Checkpoint(self._id, step, target, state, image, note))

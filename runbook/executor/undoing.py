@@ -1,0 +1,62 @@
+"""Taking steps back by the before-images on their hosts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from checkpoints import State
+from runbook.errors import RunbookError, StepError
+from runbook.events import Undone
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from runbook.executor.run import Run
+    from runbook.images import Image
+    from runbook.target import Target
+
+
+def images(run: Run) -> dict[str, list[Image]]:
+    """What can be undone, by target: the before-images there, newest first."""
+    found: dict[str, list[Image]] = {}
+
+    def look(target: Target) -> None:
+        found[target.name] = target.images()
+
+    run.side_by_side([name for name in run.working_targets() if name not in run.failures], look)
+    return found
+
+
+def undo(run: Run, step: str, images: Mapping[str, Sequence[Image]]) -> None:
+    """Undo applications of a step, the newest first on each target; what the admin changed since is kept."""
+
+    def work(target: Target) -> None:
+        for shown in images[target.name]:
+            _undo_on(run, target, step, shown)
+
+    run.side_by_side(list(images), work, step)
+
+
+def record_undone(run: Run, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
+    """What was cut off or failed, and of which no before-image is left, is undone."""
+    for (step, target), last in run.journal.unsettled().items():
+        if step in steps and target in images and all(image.step != step for image in images[target]):
+            run.record(step, target, State.UNDONE, last.image, "verified")
+
+
+def _undo_on(run: Run, target: Target, step: str, shown: Image) -> None:
+    """Undo one application, which was `shown` to the user as it stood then."""
+    # looked at again: what a later application had changed is put back by now
+    image = next(each for each in target.images() if each.name == shown.name)
+    keep = frozenset(each.number for each in image.changes if each.status == "changed since")
+    other = [each.key for each in shown.changes if each.number in keep and each.status != "changed since"]
+    if other:
+        raise StepError(f"{target.name}: {other[0]} was changed since, which could not be seen before: ask again")
+    run.record(step, target.name, State.INTENT, image.name, "undo")
+    try:
+        run.step(step).rollback(target, image.name, keep)
+    except RunbookError as error:
+        run.record(step, target.name, State.FAILED, image.name, f"undo: {error}")
+        raise
+    run.record(step, target.name, State.UNDONE, image.name)
+    run.notify(Undone(step, target.name, image.name))
