@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.block import Block
 from runbook.script import Reading, quote
-from runbook.step import Finding, Part, Verdict
+from runbook.step import Part, Verdict
 from steps.paths import CA_DIRECTORY, key_path, leaf_path
 from steps.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runbook.step import Finding
+
 PROFILE: Final = "/etc/apparmor.d/usr.sbin.swanctl"
 LOCAL: Final = "/etc/apparmor.d/local/usr.sbin.swanctl"
 NEEDED: Final = "/etc/swanctl/** r,"
+_BLOCK: Final = Block(LOCAL, f"{NEEDED}\n", f"apparmor_parser -r {PROFILE} >&2")
+_OVERRIDE: Final = "override:"
 
 
 class AppArmor(Section):
@@ -82,7 +86,7 @@ class Access(Part):
         return "AppArmor profile of swanctl"
 
     def probe(self) -> str:
-        """How the profile in force is meant; then what it allows with each path."""
+        """How the profile in force is meant, what it allows with each path, and our lines in its override."""
         return f"""\
 {_ALLOWED}
 if [ ! -e "$aa/profiles" ]; then echo absent
@@ -92,11 +96,14 @@ else
     for path in {self._words}; do
         printf '%s %s\\n' "$(aa_allowed "$(cat "$profile/name")" "$path")" "$path"
     done
+    echo {_OVERRIDE}
+    {_BLOCK.probe()}
 fi"""
 
     def judge(self, found: Reading) -> Finding:
         """In order unless a profile that is enforced keeps swanctl from reading something."""
-        mode, *answers = found.text.splitlines() or [""]
+        told, _, override = found.text.partition(f"{_OVERRIDE}\n")
+        mode, *answers = told.splitlines() or [""]
         if mode == "absent":
             return self.in_order("not on this host: its kernel has no AppArmor")
         if mode == "none":
@@ -109,18 +116,21 @@ fi"""
         denied = [path for path in self.paths if not int(allowed[path], 16) & _MAY_READ]
         if not denied:
             return self.in_order("the profile in force lets swanctl read what it needs")
-        return self._override(denied)
+        return self._override(denied, override)
 
-    def _override(self, denied: Sequence[str]) -> Finding:
-        """Our line, whatever of it is there: one that was written and never loaded changes nothing."""
-        finding = Block(LOCAL, f"{NEEDED}\n", f"apparmor_parser -r {PROFILE} >&2").judge(Reading(""))
+    def _override(self, denied: Sequence[str], there: str) -> Finding:
+        """Our line, also where it is there: one that was written and never loaded changes nothing."""
+        if (block := _BLOCK.judge(Reading(there))).verdict is Verdict.UNKNOWN:
+            return self.unknown(block.note)
+        change = _BLOCK.change(there)
         more = f" and {len(denied) - 1} more" * (len(denied) > 1)
-        change = finding.change and replace(
-            finding.change,
-            summary=f"let swanctl read {denied[0]}{more}: {finding.change.summary}",
-            apply=f"{finding.change.apply}\n{self._see}",
+        return self.drift(
+            replace(
+                change,
+                summary=f"let swanctl read {denied[0]}{more}: {change.summary}",
+                apply=f"{change.apply}\n{self._see}",
+            )
         )
-        return Finding(self.key, Verdict.DRIFT, change=change)
 
     @property
     def _see(self) -> str:

@@ -6,18 +6,19 @@ import pytest
 from netns import shellcheck
 from ula_network import ends
 
+from runbook.resources.block import BEGIN, END
 from runbook.script import Reading
 from runbook.step import Verdict
-from steps.apparmor import AppArmor
+from steps.apparmor import LOCAL, NEEDED, AppArmor
 
 (PART,) = AppArmor(ends()[0].network).parts("home", {})
 MAY, MAY_NOT = "0x00000244", "0x00000200"
 
 
-def answer(mode: str, **denied: str) -> Reading:
-    """Every path allowed, but for those that begin with one of `denied`."""
+def answer(mode: str, override: str = "", **denied: str) -> Reading:
+    """Every path allowed, but for those that begin with one of `denied`; what is of ours in the override."""
     lines = [f"{MAY_NOT if path.startswith(tuple(denied.values())) else MAY} {path}" for path in PART.paths]
-    return Reading("\n".join([mode, *lines, ""]))
+    return Reading("\n".join([mode, *lines, "override:", override]))
 
 
 def test_what_is_asked_about_is_all_that_swanctl_reads_of_ours() -> None:
@@ -52,6 +53,20 @@ def test_one_file_that_may_not_be_read_is_named() -> None:
     assert finding.change is not None
     assert finding.change.summary.startswith("let swanctl read /etc/swanctl/private/home.example.org.key: ")
     assert "+ /etc/swanctl/** r," in finding.change.diff
+
+
+def test_a_line_of_ours_that_was_never_loaded_is_loaded() -> None:
+    finding = PART.judge(answer("enforce", f"{BEGIN}\n{NEEDED}\n{END}\n", everything="/"))
+    assert finding.verdict is Verdict.DRIFT
+    assert finding.change is not None
+    assert "change our lines" in finding.change.summary
+
+
+@pytest.mark.parametrize("override", [f"{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{NEEDED}\n{END}\n", "odd\n"])
+def test_an_override_in_which_our_markers_are_no_pair_is_left_to_its_admin(override: str) -> None:
+    finding = PART.judge(answer("enforce", override, everything="/"))
+    assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
+    assert LOCAL in finding.note
 
 
 NO_ANSWERS = "".join(f" {path}\n" for path in PART.paths)

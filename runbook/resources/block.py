@@ -45,25 +45,33 @@ class Block(Part):
 
     def judge(self, found: Reading) -> Finding:
         """Compare the block; what is around it is not ours."""
-        wanted = f"{BEGIN}\n{self.lines}{END}\n"
         there = found.text if found.text.endswith("\n") else f"{found.text}\n"
-        if there == wanted:
+        if there == self._wanted:
             return self.in_order()
         if found.text == _ODD:
             return self.unknown(f"what is at {self.path} is no file: move it out of the way")
         if found.text and not _is_block(there):
             return self.unknown(f"our marker lines in {self.path} are not one pair any more: mend them by hand")
+        change = self.change(found.text)
+        return self.drift(change) if found.text else self.absent(change)
+
+    def change(self, there: str) -> Change:
+        """What makes the block as wanted where `there` is the one pair of markers with their lines, or nothing."""
         reload = f"\n{self.reload}" if self.reload else ""
         path = f"path=$(readlink -m -- {quote(self.path)})\n"
-        change = Change(
-            summary=f"{'change' if found.text else 'add'} our lines in {self.path}",
+        lines = [*(f"- {each}" for each in there.splitlines()), *(f"+ {each}" for each in self._wanted.splitlines())]
+        return Change(
+            summary=f"{'change' if there else 'add'} our lines in {self.path}",
             save=f'{path}rb_save "$path"',
-            apply=f"{path}{_block(wanted)}{_APPLY}{reload}",
-            undo=f"{path}{_block(found.text)}{_UNDO}",
+            apply=f"{path}{_block(self._wanted)}{_APPLY}{reload}",
+            undo=f"{path}{_block(there)}{_UNDO}",
             settle=f'{path}rb_tidy "$path"{reload}',
-            diff="\n".join([*(f"- {e}" for e in found.text.splitlines()), *(f"+ {e}" for e in wanted.splitlines())]),
+            diff="\n".join(lines),
         )
-        return self.drift(change) if found.text else self.absent(change)
+
+    @property
+    def _wanted(self) -> str:
+        return f"{BEGIN}\n{self.lines}{END}\n"
 
 
 def _block(text: str) -> str:
