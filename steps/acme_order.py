@@ -132,7 +132,7 @@ def order(
     """Order the certificate that the request asks for.
 
     Authorizations still valid from an earlier order are used, without a challenge. Every challenge published is removed
-    again, whatever happens. Which of the chains to use is `pki.select_chain`'s to say.
+    again, whatever happens. Which of what is offered leads to a trust anchor is `chains.verify_chain`'s to say.
 
     Args:
         account: From `register`.

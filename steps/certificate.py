@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.errors import RunbookError
 from runbook.script import embed, quote
 from runbook.step import CONTROLLER, Change, Finding, Later, Part
-from steps import pki
+from steps import chains, pki
 from steps.nginx import CHALLENGES, WEBROOT
 from steps.paths import OUR_CA_FILES, leaf_path
 from steps.section import ControllerSection
@@ -97,18 +97,20 @@ class SiteCertificate(Part):
             return self.drift(self._order(str(error)))
         return self.in_order(f"{pki.days_left(chain.leaf, datetime.now(UTC))} days left")
 
-    def verified(self, bundle: bytes) -> pki.Chain:
+    def verified(self, bundle: bytes) -> chains.Chain:
         """The certificate in `bundle` with its way to a trust anchor; raises RunbookError where there is none."""
         key = pki.load_key(self.vault.key(self.site).read_bytes())
         anchors = trust_anchors(self.network)
         certificates = pki.split_chain(bundle)
-        return pki.verify_chain(certificates, anchors, self.site.fqdn, pki.public_fingerprint(key), datetime.now(UTC))
+        return chains.verify_chain(
+            certificates, anchors, self.site.fqdn, pki.public_fingerprint(key), datetime.now(UTC)
+        )
 
     def _leaf_is_good(self, bundle: bytes) -> bool:
         """Whether the fault lies with the chain or our anchors, so that another order would end the same way."""
         try:
             leaf = pki.split_chain(bundle)[0]
-            pki.check_leaf(leaf, self.site.fqdn, datetime.now(UTC))
+            chains.check_leaf(leaf, self.site.fqdn, datetime.now(UTC))
             key = pki.load_key(self.vault.key(self.site).read_bytes())
         except RunbookError:
             return False
@@ -191,7 +193,7 @@ class Webroot:
         return quote(f"{WEBROOT}{CHALLENGES}{token}")
 
 
-def verified_chain(network: Network, site: Site, vault: Vault) -> pki.Chain | None:
+def verified_chain(network: Network, site: Site, vault: Vault) -> chains.Chain | None:
     """The site's certificate with its chain, if it is there and good now; why not is the certificate step's to say."""
     bundle = read_if_there(vault.certificate(site))
     try:
@@ -203,4 +205,4 @@ def verified_chain(network: Network, site: Site, vault: Vault) -> pki.Chain | No
 def trust_anchors(network: Network) -> list[x509.Certificate]:
     """The roots that a site's certificate must chain to: sites.yaml's, or Let's Encrypt's."""
     named = network.certificates.trust_anchors
-    return pki.load_anchors(named) if named else pki.builtin_anchors()
+    return chains.load_anchors(named) if named else chains.builtin_anchors()

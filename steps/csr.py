@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.file import File
 from runbook.step import CONTROLLER, Check, Later, Part
-from steps import pki
+from steps import certificate_request, pki
 from steps.section import ControllerSection
 from steps.vault import owner, read_if_there
 
@@ -48,13 +48,18 @@ class CsrGeneration(ControllerSection):
         if key is None:
             return [Later("file", str(path), "key") for path in (pem, der)]
         request = read_if_there(pem)
-        if request is None or pki.csr_problems(request, key, site.fqdn):
-            request = pki.new_csr(key, site.fqdn)
-        return [File(str(pem), request, "644", owner()), File(str(der), pki.csr_der(request), "644", owner())]
+        if request is None or certificate_request.csr_problems(
+            request, pki.public_fingerprint(pki.load_key(key)), site.fqdn
+        ):
+            request = certificate_request.new_csr(key, site.fqdn)
+        return [
+            File(str(pem), request, "644", owner()),
+            File(str(der), certificate_request.csr_der(request), "644", owner()),
+        ]
 
     def _described(self) -> list[str]:
         return [
             f"{site.name}: {line}"
             for site in self.network.sites.values()
-            for line in pki.describe_csr(self.vault.csr(site).read_bytes())
+            for line in certificate_request.describe_csr(self.vault.csr(site).read_bytes())
         ]

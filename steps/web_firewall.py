@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
-import socket
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.step import Check, Part, Proof
-from steps import firewall
+from steps import firewall, web_client
 from steps.nginx import NOBODY_HAS
 from steps.openings import Opening
 from steps.section import HOST_ADDRESSES, Section, own_addresses
+from steps.web_client import NoRouteError, addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from steps.network import Site
 
 PORT: Final = 80
-SECONDS: Final = 10.0
-"""How long a server may take to let us in, and then to answer."""
-_NOT_FROM_HERE: Final = {errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
-"""What the kernel says when this machine has no route in an address family: that tells nothing of the site."""
 
 
 class WebFirewall(Section):
@@ -101,20 +96,20 @@ def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT) -> Sequence[str]:
         StepError: With what is wrong, and where to look.
     """
     try:
-        found = socket.getaddrinfo(fqdn, port, type=socket.SOCK_STREAM)
+        found = addresses_of(fqdn, port)
     except OSError as error:
         raise StepError(
             f"{fqdn} does not resolve on this machine ({error.strerror or error})",
             hint=f"add its A and AAAA records, then look with: getent ahosts {fqdn}",
         ) from error
     evidence, passed = [], []
-    for address in dict.fromkeys(str(each[4][0]) for each in found):
+    for address, _ in found:
         try:
             evidence.append(f"{address}: {_ask_address(fqdn, address, elsewhere, port)}")
-        except OSError as error:
-            if error.errno not in _NOT_FROM_HERE:
-                raise _silent(fqdn, address, port, error) from error
+        except NoRouteError:
             passed.append(f"{address}: not asked, this machine has no route to it")
+        except OSError as error:
+            raise _silent(fqdn, address, port, error) from error
     if not evidence:
         raise StepError(
             f"no address of {fqdn} can be asked from this machine: it has no route to {', '.join(passed)}",
@@ -145,21 +140,17 @@ def _ask_address(fqdn: str, address: str, elsewhere: str, port: int) -> str:
 
 def _get(fqdn: str, address: str, path: str, port: int) -> tuple[int, str]:
     """The status of an answer and where it sends us; (0, "") where the connection is closed without one."""
-    connection = http.client.HTTPConnection(fqdn, port, timeout=SECONDS)
+    at = fqdn if port == PORT else f"{fqdn}:{port}"
     try:
-        connection.sock = socket.create_connection((address, port), timeout=SECONDS)
-        connection.request("GET", path, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        return answer.status, answer.headers.get("Location", "")
-    except (http.client.RemoteDisconnected, ConnectionResetError):
+        answer = web_client.get(f"http://{at}{path}", (address, port))
+    except ConnectionResetError:  # closed without a word (http.client.RemoteDisconnected), or reset
         return 0, ""
     except http.client.HTTPException as error:
         raise StepError(
             f"port {port} of {fqdn} ({address}) does not speak HTTP: {error!r}",
             hint=f"see what listens there, on the host: ss -ltnp 'sport = :{port}'",
         ) from error
-    finally:
-        connection.close()
+    return answer.status, answer.location
 
 
 def _silent(fqdn: str, address: str, port: int, error: OSError) -> StepError:
@@ -169,7 +160,7 @@ def _silent(fqdn: str, address: str, port: int, error: OSError) -> StepError:
         why = "the connection is refused"
         hint = f"nothing listens there, or a rule rejects it; on the host: ss -ltn 'sport = :{port}'; {program} -nvL"
     elif isinstance(error, TimeoutError):
-        why = f"nothing came back within {SECONDS:g} seconds"
+        why = f"nothing came back within {web_client.TIMEOUT:g} seconds"
         hint = (
             f"a firewall drops it, there or on the way (the provider's, a router's); on the host: {program} -nvL shows "
             "whether the rule's counter moves"

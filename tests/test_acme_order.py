@@ -20,7 +20,7 @@ from pebble import (
 )
 
 from runbook.errors import RunbookError
-from steps import pki
+from steps import certificate_request, chains, pki
 from steps.acme_order import HINTS, NONCE_ROUNDS, AcmeError, new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOME: Final = "home.example.test"
 KEY: Final = pki.new_key()
-CSR: Final = pki.new_csr(KEY, HOME)
+CSR: Final = certificate_request.new_csr(KEY, HOME)
 PRINT: Final = pki.public_fingerprint(pki.load_key(KEY))
 ACCOUNT_KEY: Final = new_account_key()
 ANSWERED: Final = "POST /chalZ/"  # Pebble's log, when it is told to look at a challenge
@@ -89,20 +89,19 @@ def now() -> datetime:
 
 def test_an_order_gives_every_chain_offered_and_each_verifies_to_its_own_root(pebble: Pebble, webroot: Webroot) -> None:
     account = register(pebble.directory, ACCOUNT_KEY, "admin@example.test", pebble.ca_bundle)
-    chains = order(account, CSR, webroot)
+    offered = order(account, CSR, webroot)
     roots = pebble.roots()
-    assert len(chains) == len(roots) == 2
-    assert chains[0][0] == chains[1][0]
-    for chain, root in zip(chains, roots, strict=True):
-        proved = pki.verify_chain(chain, [root], HOME, PRINT, now())
+    assert len(offered) == len(roots) == 2
+    assert offered[0][0] == offered[1][0]
+    for chain, root in zip(offered, roots, strict=True):
+        proved = chains.verify_chain(chain, [root], HOME, PRINT, now())
         assert len(proved.intermediates) == 3
-        assert proved == pki.Chain(chain[0], tuple(chain[1:]), root)
-    assert pki.select_chain(chains, [roots[1]], HOME, PRINT, now()).anchor == roots[1]
+        assert proved == chains.Chain(chain[0], tuple(chain[1:]), root)
 
 
 def test_a_challenge_is_put_looked_at_and_taken_away_again(pebble: Pebble, webroot: Webroot) -> None:
     account = register(pebble.directory, new_account_key(), "", pebble.ca_bundle)
-    order(account, pki.new_csr(KEY, "once.example.test"), webroot)
+    order(account, certificate_request.new_csr(KEY, "once.example.test"), webroot)
     assert webroot.told == ["put", "check", "remove"]
     assert webroot.server.files == {}
     assert len(set(webroot.server.asked)) == 1
@@ -114,7 +113,7 @@ def test_the_ca_is_not_asked_where_our_own_look_fails(pebble: Pebble, webroot: W
     webroot = Losing(webroot.server)
     log = pebble.log.read_text()
     with pytest.raises(AcmeError, match=r"the CA would refuse: lost.example.test at 127.0.0.1 answers 404"):
-        order(account, pki.new_csr(KEY, "lost.example.test"), webroot)
+        order(account, certificate_request.new_csr(KEY, "lost.example.test"), webroot)
     assert webroot.told == ["check", "remove"]
     assert len(webroot.server.asked) == 1  # by us alone
     since = pebble.log.read_text().removeprefix(log)
@@ -127,7 +126,7 @@ def test_what_the_ca_finds_is_quoted(pebble: Pebble, webroot: Webroot) -> None:
     webroot = Blind(webroot.server)
     before = pebble.log.read_text().count(ANSWERED)
     with pytest.raises(AcmeError, match=r"the CA refused \(unauthorized\): .*404") as caught:
-        order(account, pki.new_csr(KEY, "lost.example.test"), webroot)
+        order(account, certificate_request.new_csr(KEY, "lost.example.test"), webroot)
     assert "no other web server answers" in caught.value.hint
     assert pebble.log.read_text().count(ANSWERED) > before
 
@@ -136,7 +135,7 @@ def test_a_failure_to_publish_is_the_site_s_own_and_cleaned_up_too(pebble: Pebbl
     account = register(pebble.directory, new_account_key(), "", pebble.ca_bundle)
     webroot = Full(webroot.server)
     with pytest.raises(RunbookError, match=r"^disk full$"):
-        order(account, pki.new_csr(KEY, "full.example.test"), webroot)
+        order(account, certificate_request.new_csr(KEY, "full.example.test"), webroot)
     assert webroot.told == ["remove"]
 
 
@@ -150,13 +149,13 @@ def test_the_same_key_is_the_same_account_and_a_valid_authorization_needs_no_cha
         second = Webroot(server)
         renewed = order(again, CSR, second)
         assert second.told == []
-        assert pki.select_chain(renewed, pebble.roots()[:1], HOME, PRINT, now()).leaf == renewed[0][0]
+        assert chains.verify_chain(renewed[0], pebble.roots()[:1], HOME, PRINT, now()).leaf == renewed[0][0]
 
 
 def test_a_request_that_the_ca_dislikes_is_answered_with_what_to_do(pebble: Pebble, webroot: Webroot) -> None:
     account = register(pebble.directory, new_account_key(), "", pebble.ca_bundle)
     with pytest.raises(AcmeError, match=r"the CA refused \(\w+\): .+"):
-        order(account, pki.new_csr(KEY, "a_b.example.test"), webroot)
+        order(account, certificate_request.new_csr(KEY, "a_b.example.test"), webroot)
     assert webroot.told == []
 
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pebble import LOOPBACK, WELL_KNOWN, ChallengeServer, challenge_server, free_ports, new_authority
 
-from steps import challenge_fetch
+from steps import web_client
 from steps.acme_order import AcmeError
-from steps.challenge_fetch import Address, fetch_challenge, system_addresses
+from steps.challenge_fetch import fetch_challenge
+from steps.web_client import Address, addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +138,7 @@ def listening(*, hang_up: bool) -> Iterator[int]:
 
 
 def test_a_server_that_hangs_up_is_told_from_one_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(challenge_fetch, "TIMEOUT", 0.2)
+    monkeypatch.setattr(web_client, "TIMEOUT", 0.2)
     with listening(hang_up=True) as port:
         assert "closes the connection without an answer" in refusal((LOOPBACK, port))
     with listening(hang_up=False) as port:
@@ -225,11 +226,11 @@ def test_a_redirect_to_what_is_no_name_is_refused(four: ChallengeServer) -> None
     redirect(four, "http://a..b/")
     known = at((LOOPBACK, four.port))
     with pytest.raises(AcmeError, match=r"redirects to http://a\.\.b/, which is no address"):
-        fetch_challenge(HOME, TOKEN, BODY, lambda name, port: (known if name == HOME else system_addresses)(name, port))
+        fetch_challenge(HOME, TOKEN, BODY, lambda name, port: (known if name == HOME else addresses_of)(name, port))
 
 
 def test_the_machine_s_own_resolver_is_asked() -> None:
-    assert (LOOPBACK, 80) in system_addresses("localhost", 80)
+    assert (LOOPBACK, 80) in addresses_of("localhost", 80)
 
 
 def test_ipv6_comes_first_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,4 +241,4 @@ def test_ipv6_comes_first_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> 
         (socket.AF_INET, *kind, ("192.0.2.1", 80)),
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    assert system_addresses(HOME, 80) == [("2001:db8::1", 80), ("192.0.2.1", 80)]
+    assert addresses_of(HOME, 80) == [("2001:db8::1", 80), ("192.0.2.1", 80)]

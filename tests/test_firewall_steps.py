@@ -12,7 +12,7 @@ from netns import MULTI, Namespace, in_order, needs_root, shellcheck
 from runbook.errors import StepError
 from runbook.step import Verdict
 from runbook.target import Target
-from steps import web_firewall
+from steps import web_client
 from steps.ipsec_firewall import SYSCTL_FILE, IpsecFirewall
 from steps.nginx import NOBODY_HAS
 from steps.sites_yaml import load
@@ -371,10 +371,10 @@ def test_an_answer_where_none_belongs_is_named(serve: Callable[..., int]) -> Non
 
 @pytest.mark.usefixtures("known")
 def test_a_refused_connection_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
-        monkeypatch.setattr(web_firewall, "SECONDS", 0.05)
-        with pytest.raises(StepError, match=r"vps4.example.org \(127.0.0.1\) does not answer: nothing came") as raised:
+        monkeypatch.setattr(web_client, "TIMEOUT", 0.05)
+        with pytest.raises(StepError, match=r"vps4.example.org \(::1\) does not answer: nothing came") as raised:
             ask_site("vps4.example.org", port=port)
         assert "firewall" in raised.value.hint
     with pytest.raises(StepError, match=f"port {port} .* does not answer: the connection is refused") as raised:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pki import AT, HOME, KEY, PRINT, Cross, World, issue
 
-from steps import pki
+from steps import certificate_request, chains, pki
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OTHER_KEY: Final = pki.new_key()
 PEM: Final = serialization.Encoding.PEM
+DER: Final = serialization.Encoding.DER
 PKCS8: Final = serialization.PrivateFormat.PKCS8
 PLAIN: Final = serialization.NoEncryption()
 GOOD: Final = World()
@@ -55,24 +56,59 @@ def _unfit_keys() -> dict[str, bytes]:
 
     locked = pki.load_key(KEY).private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"secret"))
     return {
-        "P-256": pem(ec.generate_private_key(ec.SECP256R1())),
-        "RSA": pem(rsa.generate_private_key(65537, 2048)),
+        "secp256k1": pem(ec.generate_private_key(ec.SECP256K1())),
+        "short RSA": pem(rsa.generate_private_key(65537, 1024)),  # noqa: S505 - short is the point
         "Ed25519": pem(ed25519.Ed25519PrivateKey.generate()),
         "locked": locked,
+        "locked DER": pki.load_key(KEY).private_bytes(DER, PKCS8, serialization.BestAvailableEncryption(b"secret")),
         "cut": KEY[:200],
+        "cut DER": openssl("pkey", "-outform", "DER", given=KEY)[:100],
         "public": pki.load_key(KEY).public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
         "empty": b"",
     }
 
 
+FORMS: Final = {
+    "the article's: SEC1 behind its parameters": (["ecparam", "-name", "secp384r1", "-genkey"], []),
+    "the article's in DER": (["ecparam", "-name", "secp384r1", "-genkey"], ["ec", "-outform", "DER"]),
+    "PKCS#8 in DER": (
+        ["ecparam", "-name", "prime256v1", "-genkey"],
+        ["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"],
+    ),
+    "SEC1 alone": (["ecparam", "-name", "secp521r1", "-genkey", "-noout"], []),
+    "RSA in PKCS#1": (["genrsa", "-traditional", "2048"], []),
+    "RSA in DER": (["genrsa", "2048"], ["rsa", "-traditional", "-outform", "DER"]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_that_is_there_is_understood_in_every_form_that_openssl_writes(form: str) -> None:
+    made, turned = FORMS[form]
+    key = openssl(*made, given=b"")
+    key = openssl(*turned, given=key) if turned else key
+    spki = openssl("pkey", "-pubout", "-outform", "DER", given=key)
+    request = certificate_request.new_csr(key, HOME)
+    fingerprint = pki.public_fingerprint(pki.load_key(key))
+    assert fingerprint == hashlib.sha256(spki).hexdigest()
+    assert certificate_request.csr_problems(request, fingerprint, HOME) == []
+    assert (
+        b"verify OK"
+        in subprocess.run(
+            ["openssl", "req", "-verify", "-noout"], input=request, capture_output=True, check=True
+        ).stderr
+    )
+
+
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        ("P-256", "not of the kind secp384r1"),
-        ("RSA", "not of the kind secp384r1"),
-        ("Ed25519", "not of the kind secp384r1"),
+        ("secp256k1", "a kind that is not used here"),
+        ("short RSA", "RSA of 2048 bits or more"),
+        ("Ed25519", "a kind that is not used here"),
         ("locked", "locked by a passphrase"),
+        ("locked DER", "locked by a passphrase"),
         ("cut", "damaged"),
+        ("cut DER", "damaged"),
         ("public", "no private key"),
         ("empty", "no private key"),
     ],
@@ -98,7 +134,7 @@ def test_a_damaged_key_is_never_quoted(place: int, byte: int) -> None:
 
 def test_key_request_and_certificate_have_the_fingerprint_that_openssl_computes() -> None:
     spki = openssl("pkey", "-pubout", "-outform", "DER", given=KEY)
-    request = x509.load_pem_x509_csr(pki.new_csr(KEY, HOME))
+    request = x509.load_pem_x509_csr(certificate_request.new_csr(KEY, HOME))
     assert hashlib.sha256(spki).hexdigest() == PRINT
     assert PRINT == pki.public_fingerprint(request) == pki.public_fingerprint(World().leaf)
     assert pki.public_fingerprint(pki.load_key(OTHER_KEY)) != PRINT
@@ -110,9 +146,9 @@ def test_key_request_and_certificate_have_the_fingerprint_that_openssl_computes(
 @quick
 @given(fqdn=fqdns)
 def test_a_request_asks_for_its_name_and_nothing_else(fqdn: str) -> None:
-    pem = pki.new_csr(KEY, fqdn)
+    pem = certificate_request.new_csr(KEY, fqdn)
     request = x509.load_pem_x509_csr(pem)
-    assert pki.csr_problems(pem, KEY, fqdn) == []
+    assert certificate_request.csr_problems(pem, PRINT, fqdn) == []
     assert {extension.oid._name for extension in request.extensions} == {
         "subjectAltName",
         "keyUsage",
@@ -123,11 +159,13 @@ def test_a_request_asks_for_its_name_and_nothing_else(fqdn: str) -> None:
     common_names = [str(each.value) for each in request.subject]
     assert common_names == ([fqdn] if len(fqdn) <= 64 else [])
     assert isinstance(request.signature_hash_algorithm, hashes.SHA384)
-    assert pki.csr_der(pem) == request.public_bytes(serialization.Encoding.DER)
+    assert certificate_request.csr_der(pem) == request.public_bytes(serialization.Encoding.DER)
 
 
 def test_openssl_reads_the_request_the_same_way() -> None:
-    text = " ".join(openssl("req", "-verify", "-noout", "-text", given=pki.new_csr(KEY, HOME)).decode().split())
+    text = " ".join(
+        openssl("req", "-verify", "-noout", "-text", given=certificate_request.new_csr(KEY, HOME)).decode().split()
+    )
     assert f"X509v3 Subject Alternative Name: DNS:{HOME} X509v3 Key Usage: critical Digital Signature X509v3" in text
     assert "X509v3 Basic Constraints: critical CA:FALSE" in text
     assert "Extended Key Usage" not in text
@@ -135,7 +173,7 @@ def test_openssl_reads_the_request_the_same_way() -> None:
 
 
 def test_a_request_is_described_in_words() -> None:
-    told = "\n".join(pki.describe_csr(pki.new_csr(KEY, HOME)))
+    told = "\n".join(certificate_request.describe_csr(certificate_request.new_csr(KEY, HOME)))
     assert f"for: {HOME}\n" in told
     assert "secp384r1" in told
     assert "may be used for: digital signatures\n" in told
@@ -144,12 +182,15 @@ def test_a_request_is_described_in_words() -> None:
 
 
 def test_a_request_with_a_wrong_signature_is_described_as_such() -> None:
-    assert any("the signature is wrong" in line for line in pki.describe_csr(_forged(pki.new_csr(KEY, HOME))))
+    assert any(
+        "the signature is wrong" in line
+        for line in certificate_request.describe_csr(_forged(certificate_request.new_csr(KEY, HOME)))
+    )
 
 
 def _forged(pem: bytes) -> bytes:
     """Swap the name for another of its length, after signing."""
-    der = pki.csr_der(pem).replace(b"home", b"hole")
+    der = certificate_request.csr_der(pem).replace(b"home", b"hole")
     return x509.load_der_x509_csr(der).public_bytes(PEM)
 
 
@@ -176,19 +217,19 @@ def _request(*names: str, common: str = "", uses: bool = True, ca: bool = False,
         (_request(HOME, uses=False), "digital signature"),
         (_request(HOME, ca=True), "a CA's certificate"),
         (_request(HOME, client=True), "extended key usage"),
-        (pki.new_csr(OTHER_KEY, HOME), "another key"),
-        (pki.new_csr(KEY, HOME)[:300], "damaged"),
+        (certificate_request.new_csr(OTHER_KEY, HOME), "another key"),
+        (certificate_request.new_csr(KEY, HOME)[:300], "damaged"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_said_and_nothing_more(pem: bytes, reason: str) -> None:
-    (problem,) = pki.csr_problems(pem, KEY, HOME)
+    (problem,) = certificate_request.csr_problems(pem, PRINT, HOME)
     assert reason in problem
 
 
 def test_a_forged_request_is_found_out() -> None:
-    assert pki.csr_problems(_forged(pki.new_csr(KEY, HOME)), KEY, "hole.example.test") == [
-        "the request's signature is wrong"
-    ]
+    assert certificate_request.csr_problems(
+        _forged(certificate_request.new_csr(KEY, HOME)), PRINT, "hole.example.test"
+    ) == ["the request's signature is wrong"]
 
 
 # ---- bundles, dates, anchors
@@ -221,23 +262,23 @@ def test_days_left_are_whole_and_go_below_zero() -> None:
 
 
 def test_the_packaged_anchors_are_the_published_roots() -> None:
-    assert [cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value for cert in pki.builtin_anchors()] == [
+    assert [cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value for cert in chains.builtin_anchors()] == [
         "ISRG Root X1",
         "ISRG Root X2",
     ]
-    assert all(pki.days_left(cert, AT) > 365 for cert in pki.builtin_anchors())
+    assert all(pki.days_left(cert, AT) > 365 for cert in chains.builtin_anchors())
 
 
 def test_an_anchor_that_is_not_the_pinned_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(pki.PINS, "ISRG_Root_X1.pem", pki.PINS["ISRG_Root_X2.pem"])
+    monkeypatch.setitem(chains.PINS, "ISRG_Root_X1.pem", chains.PINS["ISRG_Root_X2.pem"])
     with pytest.raises(pki.CertificateError, match=r"ISRG_Root_X1\.pem is not the published one"):
-        pki.builtin_anchors()
+        chains.builtin_anchors()
 
 
 def test_own_anchors_are_read_from_one_or_more_files(tmp_path: Path) -> None:
     (tmp_path / "a.pem").write_bytes(pki.to_pem(GOOD.root))
     (tmp_path / "b.pem").write_bytes(pki.to_pem(STRANGER.root) + pki.to_pem(Cross().x1))
-    assert pki.load_anchors([tmp_path / "a.pem", tmp_path / "b.pem"])[:2] == [GOOD.root, STRANGER.root]
+    assert chains.load_anchors([tmp_path / "a.pem", tmp_path / "b.pem"])[:2] == [GOOD.root, STRANGER.root]
 
 
 @pytest.mark.parametrize(
@@ -254,5 +295,5 @@ def test_what_no_chain_can_end_in_is_refused_as_an_anchor(tmp_path: Path, conten
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(pki.CertificateError, match=sentence) as caught:
-        pki.load_anchors([path])
+        chains.load_anchors([path])
     assert str(path) in str(caught.value)

@@ -114,7 +114,7 @@ def test_the_wire_tells_a_tunnel_from_none(product: Product) -> None:
 ORDER = """
 import sys
 from pathlib import Path
-from steps import pki
+from steps import certificate_request, pki
 from steps.acme_order import new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 import subprocess
@@ -133,7 +133,7 @@ class OnVps4:
 
 key = pki.new_key()
 account = register("https://acme.example.test:14000/dir", new_account_key(), "", directory / "acme-ca.pem")
-chain = order(account, pki.new_csr(key, "third.example.test"), OnVps4())[0]
+chain = order(account, certificate_request.new_csr(key, "third.example.test"), OnVps4())[0]
 print(key.decode() + "".join(pki.to_pem(each).decode() for each in chain))
 """
 
