@@ -168,14 +168,33 @@ def rollback(
 def status(file: File = SITES) -> None:
     """Say where each target stands, and what comes next."""
     from runbook.session import Session
-    from runbook.status import standing
+    from runbook.status import failed, standing
 
     with Session(file, "status", yes=True, json=False) as session:
         session.tell_unfinished()
         session.executor.connect()
         plans = session.executor.audit()
-        for line in standing(plans, session.executor.failures):
-            session.terminal.line(line)
+        for each in (*failed(session.executor.failures), *standing(plans)):
+            session.terminal.line(str(each))
+        code = _audit_code(session.executor, plans)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    file: File = SITES,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; report.html beside FILE.")] = None,
+) -> None:
+    """Audit, look at the tunnels, and write one page for a browser that says it all. Exits as audit does."""
+    from runbook import report as pages
+    from runbook.session import Session
+
+    to = output or file.absolute().parent / "report.html"
+    with Session(file, "report", yes=True, json=False) as session:
+        session.executor.connect()
+        plans = session.executor.audit()
+        pages.write(pages.report(session, plans, file), to)
+        session.terminal.line(f"written: {to}")
         code = _audit_code(session.executor, plans)
     raise typer.Exit(code)
 

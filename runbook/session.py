@@ -60,6 +60,7 @@ class Session:
         self._command = command
         data = self.network.directory / ".runbook"
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
+        self.log_path = self._report.with_suffix(".jsonl")
         self._log = self._open_log(data)
         self.targets = self._targets(self.network, data)
         self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line, self.redact)
@@ -125,7 +126,7 @@ class Session:
         try:
             if not data.exists():
                 data.mkdir(mode=0o700)
-            log = RunLog(self._report.with_suffix(".jsonl"), self.redact)
+            log = RunLog(self.log_path, self.redact)
         except OSError as error:
             hint = f"make {data.parent} and {data} your own, or keep sites.yaml in a directory that is"
             raise UsageError(f"no log can be kept in {data}: {error.strerror}", hint=hint) from error

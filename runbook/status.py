@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runbook.step import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from runbook.errors import RunbookError
     from runbook.events import Plan
 
 
-def standing(plans: Sequence[Plan], failures: Mapping[str, RunbookError]) -> Iterator[str]:
-    """A line or two for each target."""
+@dataclass(frozen=True)
+class Standing:
+    """How far one target has come."""
+
+    target: str
+    done: int
+    of: int
+    """So many steps are in order, of how many."""
+    next: str = ""
+    """The first step that is not, and what of it; empty where all are."""
+
+    def __str__(self) -> str:
+        """A line, and one more for what comes next."""
+        following = f"\n    next: {self.next}" if self.next else ""
+        return f"{self.target}: {self.done} of {self.of} steps are in order{following}"
+
+
+def standing(plans: Sequence[Plan]) -> list[Standing]:
+    """Where each target stands that could be asked."""
     targets = dict.fromkeys(target for plan in plans for target in (*plan.findings, *plan.blocked))
-    for target, error in failures.items():
-        yield f"{target}: {error}"
-    for target in targets:
-        mine = [plan for plan in plans if target in plan.findings or target in plan.blocked]
-        undone = [plan for plan in mine if not _is_in_order(plan, target)]
-        yield f"{target}: {len(mine) - len(undone)} of {len(mine)} steps are in order"
-        if undone:
-            following = undone[0]
-            found = [each for each in following.findings.get(target, ()) if each.verdict is not Verdict.IN_ORDER]
-            what = found[0].change.summary if found and found[0].change else found[0].note if found else "blocked"
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            yield f"    next: {following.step.title} ({following.step.name}): {what}{more}"
+    return [
+        _of(target, [each for each in plans if target in each.findings or target in each.blocked]) for target in targets
+    ]
 
 
-def _is_in_order(plan: Plan, target: str) -> bool:
+def failed(failures: Mapping[str, RunbookError]) -> list[str]:
+    """A line for each target that could not be asked."""
+    return [f"{target}: {error}" for target, error in failures.items()]
+
+
+def _of(target: str, plans: Sequence[Plan]) -> Standing:
+    undone = [plan for plan in plans if not is_in_order(plan, target)]
+    return Standing(target, len(plans) - len(undone), len(plans), _next(undone[0], target) if undone else "")
+
+
+def _next(plan: Plan, target: str) -> str:
+    found = [each for each in plan.findings.get(target, ()) if each.verdict is not Verdict.IN_ORDER]
+    what = found[0].change.summary if found and found[0].change else found[0].note if found else "blocked"
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{plan.step.title} ({plan.step.name}): {what}{more}"
+
+
+def is_in_order(plan: Plan, target: str) -> bool:
+    """Whether nothing of a step is left to do on a target."""
     found = plan.findings.get(target, ())
     return target not in plan.blocked and all(each.verdict is Verdict.IN_ORDER for each in found)
