@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.resources.block import Block
 from runbook.script import Reading, quote
 from runbook.step import Part, Verdict
-from steps.paths import CA_DIRECTORY, key_path, leaf_path
 from steps.section import Section
+from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.step import Finding
+    from steps.style import Confined
 
-PROFILE: Final = "/etc/apparmor.d/usr.sbin.swanctl"
-LOCAL: Final = "/etc/apparmor.d/local/usr.sbin.swanctl"
-NEEDED: Final = "/etc/swanctl/** r,"
-_BLOCK: Final = Block(LOCAL, f"{NEEDED}\n", f"apparmor_parser -r {PROFILE} >&2")
 _OVERRIDE: Final = "override:"
 
 
@@ -44,17 +41,9 @@ class AppArmor(Section):
     needs: ClassVar[tuple[str, ...]] = ("strongswan",)
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same for every site
-        """What swanctl may read of what this site needs."""
+        """What strongSwan's programs may read of what this site needs."""
         site = self.site(target)
-        files = [
-            key_path(site),
-            leaf_path(site),
-            f"{CA_DIRECTORY}/ca.pem",
-            *(f"/etc/swanctl/conf.d/{end.connection}.conf" for end in self.network.ends(site)),
-        ]
-        # swanctl lists these directories; a rule for what is in one does not let it.
-        directories = dict.fromkeys(f"{file.rpartition('/')[0]}/" for file in files)
-        return [Access(("/etc/swanctl/swanctl.conf", *directories, *files))]
+        return [Access(each) for each in style_of(site).confined(site, self.network.ends(site))]
 
 
 _ALLOWED: Final = """\
@@ -66,8 +55,6 @@ aa_allowed() {
     printf 'label\\000%s\\000\\002%s' "$1" "$2" >&3
     sed -n 's/^allow //p' <&3
 }
-profile=$(grep -l '/swanctl$' "$aa"/policy/profiles/*/attach 2>/dev/null | head -n 1)
-profile=${profile%/attach}
 """
 
 _MAY_READ: Final = 4
@@ -78,17 +65,37 @@ _NOT_CONFINING: Final = ("complain", "unconfined")
 class Access(Part):
     """Read access to files under the profile in force; an override only where the kernel denies it."""
 
-    paths: tuple[str, ...]
+    confined: Confined
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What is to be read."""
+        return self.confined.paths
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return self.confined.program.rpartition("/")[2]
+
+    @property
+    def profile(self) -> str:
+        """The profile's file, as AppArmor's packages name them after the program."""
+        return f"/etc/apparmor.d/{self.confined.program.strip('/').replace('/', '.')}"
+
+    @property
+    def local(self) -> str:
+        """The file beside it that is the admin's, and that a new version of the profile leaves alone."""
+        return f"/etc/apparmor.d/local/{self.profile.rpartition('/')[2]}"
 
     @property
     def key(self) -> str:
         """The profile."""
-        return "AppArmor profile of swanctl"
+        return f"AppArmor profile of {self.name}"
 
     def probe(self) -> str:
         """How the profile in force is meant, what it allows with each path, and our lines in its override."""
         return f"""\
-{_ALLOWED}
+{self._allowed}
 if [ ! -e "$aa/profiles" ]; then echo absent
 elif [ -z "$profile" ]; then echo none
 else
@@ -97,53 +104,65 @@ else
         printf '%s %s\\n' "$(aa_allowed "$(cat "$profile/name")" "$path")" "$path"
     done
     echo {_OVERRIDE}
-    {_BLOCK.probe()}
+    {self._block.probe()}
 fi"""
 
     def judge(self, found: Reading) -> Finding:
-        """In order unless a profile that is enforced keeps swanctl from reading something."""
+        """In order unless a profile that is enforced keeps the program from reading something."""
         told, _, override = found.text.partition(f"{_OVERRIDE}\n")
         mode, *answers = told.splitlines() or [""]
         if mode == "absent":
             return self.in_order("not on this host: its kernel has no AppArmor")
         if mode == "none":
-            return self.in_order("no profile of swanctl is in force")
+            return self.in_order(f"no profile of {self.name} is in force")
         if mode in _NOT_CONFINING:
-            return self.in_order(f"the profile of swanctl is in force as `{mode}`: it keeps nothing from swanctl")
+            return self.in_order(f"the profile of {self.name} is in force as `{mode}`: it keeps nothing from it")
         allowed = {path: bits for bits, _, path in (line.partition(" ") for line in answers)}
         if set(allowed) != set(self.paths) or not all(allowed.values()):
-            return self.unknown("the kernel does not say what it lets swanctl read: see `aa-status`")
+            return self.unknown(f"the kernel does not say what it lets {self.name} read: see `aa-status`")
         denied = [path for path in self.paths if not int(allowed[path], 16) & _MAY_READ]
         if not denied:
-            return self.in_order("the profile in force lets swanctl read what it needs")
+            return self.in_order(f"the profile in force lets {self.name} read what it needs")
         return self._override(denied, override)
 
     def _override(self, denied: Sequence[str], there: str) -> Finding:
-        """Our line, also where it is there: one that was written and never loaded changes nothing."""
-        if (block := _BLOCK.judge(Reading(there))).verdict is Verdict.UNKNOWN:
+        """Our lines, also where they are there: what was written and never loaded changes nothing."""
+        if (block := self._block.judge(Reading(there))).verdict is Verdict.UNKNOWN:
             return self.unknown(block.note)
-        change = _BLOCK.change(there)
+        change = self._block.change(there)
         more = f" and {len(denied) - 1} more" * (len(denied) > 1)
         return self.drift(
             replace(
                 change,
-                summary=f"let swanctl read {denied[0]}{more}: {change.summary}",
+                summary=f"let {self.name} read {denied[0]}{more}: {change.summary}",
                 apply=f"{change.apply}\n{self._see}",
             )
         )
 
     @property
+    def _block(self) -> Block:
+        lines = "".join(f"{each}\n" for each in self.confined.rules)
+        return Block(self.local, lines, f"apparmor_parser -r {self.profile} >&2")
+
+    @property
     def _see(self) -> str:
         """Shell that fails, with the reason, where the override has not been enough."""
         return f"""\
-{_ALLOWED}
+{self._allowed}
 for path in {self._words}; do
     [ $(($(aa_allowed "$(cat "$profile/name")" "$path") & {_MAY_READ})) != 0 ] || {{
-        echo "{PROFILE} still keeps swanctl from $path: it has a rule that denies it," \\
-            "or no line 'include <local/usr.sbin.swanctl>'" >&2
+        echo "{self.profile} still keeps {self.name} from $path: it has a rule that denies it," \\
+            "or no line 'include <{self.local.removeprefix("/etc/apparmor.d/")}>'" >&2
         exit 1
     }}
 done"""
+
+    @property
+    def _allowed(self) -> str:
+        return (
+            f"{_ALLOWED}profile=$(grep -l '/{self.name}$' \"$aa\"/policy/profiles/*/attach 2>/dev/null | head -n 1)\n"
+            "profile=${profile%/attach}\n"
+        )
 
     @property
     def _words(self) -> str:

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 from runbook.errors import RunbookError, StepError
 from runbook.script import quote
 from steps.diagnosis import Evidence, diagnose
-from steps.negotiated import security_associations
-from steps.swanctl import message_counters
-from steps.vici import parse
+from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.target import Target
-    from steps.network import End
+    from steps.network import End, Site
 
-_COUNTERS = "swanctl --counters --pretty 2>/dev/null || true"
-LISTEN = f"journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'\necho --\n{_COUNTERS}"
-"""Shell that notes where one end stands."""
+
+def listening(site: Site) -> str:
+    """Shell that notes where one end stands."""
+    return f"journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'\necho --\n{style_of(site).counting}"
 
 
 @dataclass(frozen=True)
@@ -38,18 +37,19 @@ Before = dict[str, Moment]
 def listen(end: End, hosts: Mapping[str, Target]) -> Before:
     """Note where both ends stand, so that what they say afterwards can be told from what they said before."""
     moments = {}
-    for site in (end.here.name, end.there.name):
+    for site in (end.here, end.there):
         try:
-            moments[site] = moment(hosts[site].run(LISTEN, purpose="note where the log stands").stdout)
+            said = hosts[site.name].run(listening(site), purpose="note where the log stands").stdout
+            moments[site.name] = moment(site, said)
         except RunbookError:
-            moments[site] = Moment()
+            moments[site.name] = Moment()
     return moments
 
 
-def moment(said: str) -> Moment:
-    """What `LISTEN` printed."""
-    cursor, _, listing = said.partition("--\n")
-    return Moment(cursor.strip(), message_counters(parse(listing)))
+def moment(site: Site, said: str) -> Moment:
+    """What `listening` has printed there."""
+    cursor, _, listed = said.partition("--\n")
+    return Moment(cursor.strip(), style_of(site).counters(listed))
 
 
 def explained(
@@ -74,22 +74,23 @@ def explained(
 def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Sequence[str] = ()) -> Evidence:
     """What one end has to say since `before`; an end that cannot be asked any more says just that."""
     stood = before[end.here.name]
+    style = style_of(end.here)
     since = f"--after-cursor={quote(stood.cursor)}" if stood.cursor else "-n 500"
     script = "\n".join(
         [
-            f"journalctl -q -u strongswan.service -o cat {since} || true",
+            f"journalctl -q -u {style.unit} -o cat {since} || true",
             "echo --",
-            "swanctl --list-sas --pretty 2>/dev/null || true",
+            f"{style.listing} 2>/dev/null || true",
             "echo --",
-            _COUNTERS,
+            style.counting,
         ]
     )
     try:
         said_there = hosts[end.here.name].run(script, purpose="read strongSwan's log").stdout
         rest, _, counted = said_there.rpartition("--\n")
         journal, _, listing = rest.rpartition("--\n")
-        sas = security_associations(parse(listing), end.connection)
-        counters = message_counters(parse(counted))
+        sas = style.associations(listing, end.connection)
+        counters = style.counters(counted)
     except RunbookError as error:
         return Evidence(log=[str(error)], swanctl=said, end=end)
     then = stood.counters or {}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import RunbookError
 from runbook.script import embed, quote
 from runbook.step import CONTROLLER, Change, Finding, Later, Part
 from steps import chains, pki
 from steps.nginx import CHALLENGES, WEBROOT
-from steps.paths import OUR_CA_FILES, leaf_path
 from steps.section import ControllerSection
+from steps.style import OUR_CA_FILES
+from steps.styles import style_of
 from steps.vault import put, read_if_there, set_aside
 
 if TYPE_CHECKING:
@@ -146,7 +147,10 @@ class SiteCertificate(Part):
 
     def _held_by_host(self, host: Target) -> bytes:
         """The certificate with its chain that the host has for this very key, if it is good: none is ordered then."""
-        there = host.run(_INSTALLED.format(leaf=quote(leaf_path(self.site))), purpose="look for a certificate").stdout
+        style = style_of(self.site)
+        leaf, authorities = quote(style.leaf_path(self.site)), f"{style.ca_directory}/{OUR_CA_FILES}"
+        look = f"[ ! -e {leaf} ] || {{ cat {leaf}; cat {authorities} 2>/dev/null; }} || true"
+        there = host.run(look, purpose="look for a certificate").stdout
         bundle = there.encode("utf-8", "surrogateescape")
         try:
             self.verified(bundle)
@@ -161,11 +165,6 @@ class SiteCertificate(Part):
         if not path.is_file():
             controller.run(put(path, new_account_key(), "600"), purpose="write the account key")
         return path.read_bytes()
-
-
-_INSTALLED: Final = f"""\
-[ ! -e {{leaf}} ] || {{{{ cat {{leaf}}; cat {OUR_CA_FILES} 2>/dev/null; }}}} || true
-"""
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import NameOID
-
 from runbook.resources.file import File
-from runbook.script import embed, quote
-from runbook.step import Change, Finding, Later, Part
+from runbook.step import Later, Part
 from steps import pki
+from steps.authorities import CaCertificates, ca_name
 from steps.certificate import trust_anchors, verified_chain
-from steps.paths import CA_DIRECTORY, OUR_CA_FILES, key_path, leaf_path
 from steps.section import Section
+from steps.styles import style_of
 from steps.vault import read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cryptography import x509
-
-    from runbook.script import Reading
     from steps.network import Network, Site
     from steps.vault import Vault
 
@@ -49,22 +41,18 @@ class Credentials(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """The key, the leaf, the CA certificates of both ends."""
         site = self.site(target)
+        style = style_of(site)
+        key_path, leaf_path = style.key_path(site), style.leaf_path(site)
         key, chain = read_if_there(self.vault.key(site)), verified_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
-        later = {path: Later("file", path, "certificate") for path in (key_path(site), leaf_path(site))}
+        later = {path: Later("file", path, "certificate") for path in (key_path, leaf_path)}
         return [
-            File(key_path(site), key, "400", secret=True) if key and chain else later[key_path(site)],
-            File(leaf_path(site), pki.to_pem(chain.leaf)) if chain else later[leaf_path(site)],
-            CaCertificates(authorities) if authorities else Later("CA certificates in", CA_DIRECTORY, "certificate"),
+            File(key_path, key, "400", secret=True) if key and chain else later[key_path],
+            File(leaf_path, pki.to_pem(chain.leaf)) if chain else later[leaf_path],
+            CaCertificates(style.ca_directory, authorities)
+            if authorities
+            else Later("CA certificates in", style.ca_directory, "certificate"),
         ]
-
-
-def ca_name(certificate: x509.Certificate) -> str:
-    """The file name of a CA certificate: what it says it is, and what it is."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    common = str(names[0].value) if names else "ca"
-    words = re.sub(r"[^a-z0-9]+", "-", common.lower()).strip("-")[:40]
-    return f"ipsec-runbook-{words}-{certificate.fingerprint(hashes.SHA256()).hex()[:8]}.pem"
 
 
 def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
@@ -77,52 +65,3 @@ def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
             return {}
         wanted = [*wanted, *chain.intermediates]
     return {ca_name(each): pki.to_pem(each) for each in wanted}
-
-
-@dataclass(frozen=True)
-class CaCertificates(Part):
-    """The files of ours in swanctl's directory of CA certificates: these and no others."""
-
-    wanted: Mapping[str, bytes] = field(repr=False)
-
-    @property
-    def key(self) -> str:
-        """The directory."""
-        return f"CA certificates in {CA_DIRECTORY}"
-
-    def probe(self) -> str:
-        """Name and state of each file of ours."""
-        return (
-            f"for file in {OUR_CA_FILES}; do\n"
-            '    [ ! -e "$file" ] || printf \'%s %s\\n\' "${file##*/}" "$(rb_state "$file")"\ndone'
-        )
-
-    def judge(self, found: Reading) -> Finding:
-        """In order when each is there with its content, and no other."""
-        there = dict(line.split(" ", 1) for line in found.text.splitlines())
-        files = {name: File(f"{CA_DIRECTORY}/{name}", pem) for name, pem in self.wanted.items()}
-        put = [name for name, file in files.items() if there.get(name) != file.state]
-        stale = [name for name in there if name not in files]
-        if not put and not stale:
-            return self.in_order()
-        summary = ", ".join([f"{len(put)} to write"] * bool(put) + [f"{len(stale)} stale to remove"] * bool(stale))
-        change = Change(
-            summary=f"CA certificates, one a file: {summary}",
-            save=(
-                f'mkdir "$image/kept.$index"\n'
-                f'for file in {OUR_CA_FILES}; do [ ! -e "$file" ] || cp -a -- "$file" "$image/kept.$index"/; done'
-            ),
-            apply="\n".join(
-                [
-                    f"mkdir -p -- {CA_DIRECTORY}",
-                    *(f"{{ {embed(files[n].content)}}} | rb_put {quote(files[n].path)} 644 root:root" for n in put),
-                    *(f"rb_remove {quote(f'{CA_DIRECTORY}/{name}')}" for name in stale),
-                ]
-            ),
-            undo=(
-                f"rm -f -- {OUR_CA_FILES}\n"
-                f'for file in "$image/kept.$index"/*; do [ ! -e "$file" ] || cp -a -- "$file" {CA_DIRECTORY}/; done'
-            ),
-            diff="\n".join([*(f"+ {CA_DIRECTORY}/{n}" for n in put), *(f"- {CA_DIRECTORY}/{n}" for n in stale)]),
-        )
-        return self.drift(change) if there else self.absent(change)

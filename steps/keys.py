@@ -10,8 +10,8 @@ from runbook.resources.file import Directory, File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
 from steps import pki
-from steps.paths import key_path
 from steps.section import ControllerSection
+from steps.styles import style_of
 from steps.vault import owner, put, set_aside
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PrivateKey(Part):
         return self.drift(Change(f"make {self.path} readable by you alone (it is {mode})", f"chmod 600 -- {path}", was))
 
     def _make(self, hosts: Mapping[str, Target]) -> None:
-        there = hosts[self.site.name].run(f"rb_state {quote(key_path(self.site))}", purpose="look for a key").stdout
+        there = hosts[self.site.name].run(f"rb_state {quote(_on_host(self.site))}", purpose="look for a key").stdout
         if there.strip() != "absent":
             raise StepError(f"{self.site.name} {_lost(self.path, self.site)}")
         hosts[CONTROLLER].run(put(self.path, pki.new_key(), "600"), purpose="write a private key")
@@ -112,11 +112,11 @@ class Counterpart(Part):
     @property
     def key(self) -> str:
         """The key on the host."""
-        return f"original of {key_path(self.site)}"
+        return f"original of {_on_host(self.site)}"
 
     def probe(self) -> str:
         """Whether the host has a key."""
-        return f"if [ -e {quote(key_path(self.site))} ]; then echo there; else echo absent; fi"
+        return f"if [ -e {quote(_on_host(self.site))} ]; then echo there; else echo absent; fi"
 
     def judge(self, found: Reading) -> Finding:
         """In order unless the host has a key, and there is none here."""
@@ -126,8 +126,12 @@ class Counterpart(Part):
         return self.unknown(_lost(original, self.site))
 
 
+def _on_host(site: Site) -> str:
+    return style_of(site).key_path(site)
+
+
 def _lost(original: Path, site: Site) -> str:
-    there = key_path(site)
+    there = _on_host(site)
     return (
         f"has a key in {there}, and its original {original} is lost here: put it back (from a backup, or as root from "
         f"the host), or move {there} away there for a new key and a new certificate"

@@ -28,7 +28,7 @@ class Site:
 
     `ssh` is what one gives to ssh(1); `addresses` are the outer ones, none for a site whose address changes;
     `interface` carries the link address, `lan_interface` the /64; `lan_host` is the SSH target of a machine on the
-    site's LAN, by which a gateway is proven to be one.
+    site's LAN, by which a gateway is proven to be one; `config` is how its strongSwan is configured (`steps.styles`).
     """
 
     name: str
@@ -39,6 +39,7 @@ class Site:
     interface: str
     lan_interface: str | None = None
     lan_host: str | None = None
+    config: str = "swanctl"
 
     @property
     def dynamic(self) -> bool:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import StepError
-from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps.both_ends import LISTEN, explained, listen, moment
-from steps.negotiated import negotiated_problems, security_associations
+from steps.both_ends import explained, listen, listening, moment
+from steps.negotiated import negotiated_problems
 from steps.section import Section, lan_target
-from steps.vici import parse
+from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,16 +72,12 @@ class Tunnel(Part):
         return f"tunnel {self.end.connection}"
 
     def probe(self) -> str:
-        """The daemon's listing without what moves by itself: times, counters, numbers, keys' names after a rekeying."""
-        return (
-            f"swanctl --list-sas --pretty --ike {quote(self.end.connection)} 2>/dev/null | sed -E "
-            "'/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "
-            "/^        dh-group/d; s/-[0-9]+ \\{$/ {/'"
-        )
+        """The daemon's listing without what moves by itself."""
+        return style_of(self.end.here).settled(self.end.connection)
 
     def judge(self, found: Reading) -> Finding:
         """In order when one is up and as planned."""
-        associations = security_associations(parse(found.text), self.end.connection)
+        associations = style_of(self.end.here).associations(found.text, self.end.connection)
         if not associations:
             return self.absent(self._initiate("it is down"))
         problems = [negotiated_problems(self.end, each) for each in associations]
@@ -90,22 +85,18 @@ class Tunnel(Part):
         return self.drift(self._initiate(best[0])) if best else self.in_order()
 
     def _initiate(self, why: str) -> Change:
-        name = quote(self.end.connection)
         return Change(
             summary=f"bring {self.end.connection} up ({why})",
             obtain=self._bring_up,
-            undo=f"swanctl --terminate --ike {name} --timeout 10 >&2 || true",
+            undo=f"{style_of(self.end.here).down(self.end.connection)} >&2 || true",
             diff=f"+ tunnel {self.end.connection}: {' '.join(map(str, self.end.local_ts))} === "
             f"{' '.join(map(str, self.end.remote_ts))}",
         )
 
     def _bring_up(self, hosts: Mapping[str, Target]) -> None:
-        name = quote(self.end.connection)
+        style, name = style_of(self.end.here), self.end.connection
         before = listen(self.end, hosts)
-        script = (
-            f"swanctl --terminate --ike {name} --timeout 10 >/dev/null 2>&1\n"
-            f"swanctl --initiate --child {name} --timeout 30 2>&1 || echo 'initiate failed'"
-        )
+        script = f"{style.down(name)} >/dev/null 2>&1\n{style.up(name)} 2>&1 || echo 'initiate failed'"
         said = hosts[self.end.here.name].run(script, purpose=f"bring {self.end.connection} up").stdout
         if "initiate failed" in said:
             raise explained(self.end, hosts, before, said=said.splitlines())
@@ -123,7 +114,7 @@ def proof(ends: tuple[End, End]) -> Proof:
 
         with ThreadPoolExecutor(max_workers=len(scripts)) as pool:
             said = dict(zip(scripts, (each.split("==\n") for each in pool.map(ask, scripts)), strict=True))
-        before = {end.here.name: moment(said[end.here.name][0]) for end in ends}
+        before = {end.here.name: moment(end.here, said[end.here.name][0]) for end in ends}
         evidence = [line for end in ends for line in _agreed(end, said[end.here.name][1])]
         for name in scripts:
             evidence += _received(name, said[name][-1], initiator, hosts, before)
@@ -136,7 +127,7 @@ def _places(end: End) -> Iterator[tuple[str, str]]:
     """Where to ask on one side, and what: one script each."""
     here, network = end.here, end.network
     own = (network.link_address(here), network.own_address(here))
-    look = f"{LISTEN}\necho ==\nswanctl --list-sas --pretty\necho =="
+    look = f"{listening(here)}\necho ==\n{style_of(here).listing}\necho =="
     yield here.name, f"{look}\n{_script(own, _addresses(network, end))}"
     if here.lan_host:
         yield lan_target(here), _script((), _addresses(network, end))
@@ -144,7 +135,7 @@ def _places(end: End) -> Iterator[tuple[str, str]]:
 
 def _agreed(end: End, listing: str) -> Sequence[str]:
     name = end.here.name
-    found: list[Sa] = security_associations(parse(listing), end.connection)
+    found: list[Sa] = style_of(end.here).associations(listing, end.connection)
     if not found:
         raise StepError(f"{name} knows of no tunnel {end.connection}, though the other end does")
     problems = min((negotiated_problems(end, each) for each in found), key=len)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from steps.section import Section
+from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.step import Part
-
-PACKAGES: Final = (
-    "charon-systemd",
-    "strongswan-swanctl",
-    "libstrongswan-standard-plugins",
-    "libstrongswan-extra-plugins",
-)
-"""By name, since `strongswan` alone means the legacy daemon on Debian 12 and the modern one on Debian 13; and the
-plugins, which are only recommended, since without openssl's no elliptic curve key can be read before Debian 13."""
 
 
 class IpsecInstallation(Section):
@@ -42,8 +34,9 @@ class IpsecInstallation(Section):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """The packages, the daemon running, the legacy one never."""
+        style = style_of(self.site(target))
         return [
-            Packages((*PACKAGES, *self.network.ipsec.extra_packages)),
+            Packages((*style.packages, *self.network.ipsec.extra_packages)),
             Masked("strongswan-starter.service", "two daemons would fight for UDP port 500"),
-            Service("strongswan.service"),
+            Service(style.unit),
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runbook.step import Finding, Verdict
-from steps.apparmor import LOCAL, NEEDED, PROFILE, AppArmor
+from steps.apparmor import AppArmor
 from steps.credentials import Credentials
 from steps.strongswan import IpsecInstallation
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
+PROFILE = "/etc/apparmor.d/usr.sbin.swanctl"
+LOCAL = "/etc/apparmor.d/local/usr.sbin.swanctl"
+NEEDED = "/etc/swanctl/** r,"
 BOTH = pytest.mark.parametrize("host", ["home", "vps4"])
 RELOAD = f"apparmor_parser -r {PROFILE}"
 NARROW = f"sed -i '\\,^ */etc/swanctl/\\*\\* *r\\,$,d' {PROFILE}\n{RELOAD}"

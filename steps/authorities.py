@@ -1,0 +1,84 @@
+"""CA certificates on a host, one in each file: strongSwan reads only the first certificate of a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
+
+from runbook.resources.file import File
+from runbook.script import embed, quote
+from runbook.step import Change, Finding, Part
+from steps.style import OUR_CA_FILES as OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cryptography import x509
+
+    from runbook.script import Reading
+
+
+def ca_name(certificate: x509.Certificate) -> str:
+    """The file name of a CA certificate: what it says it is, and what it is."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    common = str(names[0].value) if names else "ca"
+    words = re.sub(r"[^a-z0-9]+", "-", common.lower()).strip("-")[:40]
+    return f"ipsec-runbook-{words}-{certificate.fingerprint(hashes.SHA256()).hex()[:8]}.pem"
+
+
+@dataclass(frozen=True)
+class CaCertificates(Part):
+    """The files of ours in strongSwan's directory of CA certificates: these and no others."""
+
+    directory: str
+    wanted: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """The directory."""
+        return f"CA certificates in {self.directory}"
+
+    @property
+    def _ours(self) -> str:
+        return f"{self.directory}/{OURS}"
+
+    def probe(self) -> str:
+        """Name and state of each file of ours."""
+        return (
+            f"for file in {self._ours}; do\n"
+            '    [ ! -e "$file" ] || printf \'%s %s\\n\' "${file##*/}" "$(rb_state "$file")"\ndone'
+        )
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when each is there with its content, and no other."""
+        there = dict(line.split(" ", 1) for line in found.text.splitlines())
+        files = {name: File(f"{self.directory}/{name}", pem) for name, pem in self.wanted.items()}
+        put = [name for name, file in files.items() if there.get(name) != file.state]
+        stale = [name for name in there if name not in files]
+        if not put and not stale:
+            return self.in_order()
+        summary = ", ".join([f"{len(put)} to write"] * bool(put) + [f"{len(stale)} stale to remove"] * bool(stale))
+        change = Change(
+            summary=f"CA certificates, one a file: {summary}",
+            save=(
+                f'mkdir "$image/kept.$index"\n'
+                f'for file in {self._ours}; do [ ! -e "$file" ] || cp -a -- "$file" "$image/kept.$index"/; done'
+            ),
+            apply="\n".join(
+                [
+                    f"mkdir -p -- {self.directory}",
+                    *(f"{{ {embed(files[n].content)}}} | rb_put {quote(files[n].path)} 644 root:root" for n in put),
+                    *(f"rb_remove {quote(f'{self.directory}/{name}')}" for name in stale),
+                ]
+            ),
+            undo=(
+                f"rm -f -- {self._ours}\n"
+                f'for file in "$image/kept.$index"/*; do [ ! -e "$file" ] || cp -a -- "$file" {self.directory}/; done'
+            ),
+            diff="\n".join([*(f"+ {self.directory}/{n}" for n in put), *(f"- {self.directory}/{n}" for n in stale)]),
+        )
+        return self.drift(change) if there else self.absent(change)

@@ -1,0 +1,26 @@
+"""The ways of configuring strongSwan: another one is a module with its `Style`, and its line here."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from steps.swanctl_style import Swanctl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from steps.network import Site
+    from steps.style import Style
+
+STYLES: Final[Mapping[str, Style]] = MappingProxyType(
+    {
+        "swanctl": Swanctl(),
+    },
+)
+"""By the name that `ipsec.config` of sites.yaml has for it; the first is the default."""
+
+
+def style_of(site: Site) -> Style:
+    """How a site's strongSwan is configured."""
+    return STYLES[site.config]
