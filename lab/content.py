@@ -31,7 +31,7 @@ ip6tables-restore < /etc/network/ip6tables.save
 
 USERLAND_ESP = """\
 # This machine's kernel has no ESP: charon does it itself, over a TUN device.
-charon-systemd {
+charon {
     plugins {
         kernel-libipsec {
             load = yes
