@@ -9,8 +9,10 @@ from ula_network import ends
 from runbook.resources.block import BEGIN, END
 from runbook.script import Reading
 from runbook.step import Verdict
-from steps.apparmor import LOCAL, NEEDED, AppArmor
+from steps.apparmor import AppArmor
 
+LOCAL = "/etc/apparmor.d/local/usr.sbin.swanctl"
+NEEDED = "/etc/swanctl/** r,"
 (PART,) = AppArmor(ends()[0].network).parts("home", {})
 MAY, MAY_NOT = "0x00000244", "0x00000200"
 
