@@ -2,13 +2,14 @@
 
     {"version": 1, "command": "audit", "exit_code": 3,
      "failures": [{"target": "vps4", "step": "", "error": "…", "hint": "…"}],
-     "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"},
+     "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"}, "unread": ["home"],
                 "parts": [{"target": "home", "part": "file /etc/…", "verdict": "absent", "note": "",
                            "change": {"summary": "…", "diff": "…", "irreversible": ""} or null}],
                 "checks": [{"title": "…", "evidence": ["…"]}]}]}
 
-`verdict` is one of: in order, absent, drift, known after, unknown, blocked. Fields are added, never renamed, within a
-version.
+`verdict` is one of: in order, absent, drift, known after, unknown, blocked. A blocked part cannot be brought in order
+before what its `note` names, a step or a host that could not be read; `blocked` has it by target. `unread` are the
+targets of the step that could not be read. Fields are added, never renamed, within a version.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Document:
             "name": plan.step.name,
             "title": plan.step.title,
             "blocked": dict(plan.blocked),
+            "unread": list(plan.unread),
             "parts": [_part(target, each) for target, found in plan.findings.items() for each in found],
             "checks": [
                 {"title": each.title, "evidence": list(each.evidence)}

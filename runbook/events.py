@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ class Plan:
 
     step: Step
     findings: Mapping[str, Sequence[Finding]]
-    blocked: Mapping[str, str] = field(default_factory=dict)
-    """The targets where it cannot go on, each with the name of the step that it waits for."""
+    unread: Sequence[str] = ()
+    """The targets that could not be read."""
     number: int = 0
     of: int = 0
     """Its place in the procedure, counted from one, and how many steps there are."""
@@ -30,11 +30,14 @@ class Plan:
         return {target: found for target, found in changed.items() if found}
 
     @property
+    def blocked(self) -> Mapping[str, str]:
+        """The targets where something cannot be done, each with the step, or the unread host, that is in its way."""
+        return {target: each.blocked_by for target, found in self.findings.items() for each in found if each.blocked_by}
+
+    @property
     def in_order(self) -> bool:
         """Nothing is to be done, nothing is unknown, nothing is waited for."""
-        return not self.blocked and all(
-            each.verdict == "in order" for found in self.findings.values() for each in found
-        )
+        return not self.unread and all(each.verdict == "in order" for found in self.findings.values() for each in found)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _words(entry: Mapping[str, Any]) -> Sequence[str]:
             return [f"{where}: {entry['outcome']}"]
         case {"event": "planned"}:
             counts = [f"{target} {len(found)}" for target, found in entry["findings"].items() if found]
-            waits = [f"{target} waits for {name}" for target, name in entry["blocked"].items()]
+            waits = [f"{target} blocked by {name}" for target, name in entry["blocked"].items()]
             rest = f"not in order: {', '.join([*counts, *waits])}" if counts or waits else "in order"
             return [f"{where}: {rest}"]
     head = f"{where}: {entry['event']}" if where else str(entry["event"])

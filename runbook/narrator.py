@@ -31,7 +31,6 @@ _MARKS: Final = {
     Verdict.DRIFT: ("~", "yellow"),
     Verdict.LATER: ("...", "cyan"),
     Verdict.UNKNOWN: ("?", "red"),
-    Verdict.BLOCKED: ("-", "red"),
 }
 
 
@@ -42,7 +41,6 @@ class Narrator:
         """Tell them on `terminal`; `asking`: each change is shown in full by a question, so it is not told before."""
         self._terminal = terminal
         self._asking = asking
-        self._unread: set[str] = set()
 
     @singledispatchmethod
     def __call__(self, event: Event) -> None:
@@ -63,8 +61,6 @@ class Narrator:
     def _(self, event: Failed) -> None:
         where = f"{event.step} on {event.target}" if event.step else event.target
         why = str(event.error).removeprefix(f"{event.target}: ")
-        if not event.step:
-            self._unread.add(event.target)
         self._terminal.done(where if event.step else f"connecting to {event.target}")
         self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}")
         if event.error.hint:
@@ -108,16 +104,17 @@ class Narrator:
         """What a step found."""
         terminal = self._terminal
         place = terminal.paint(f"[{plan.number}/{plan.of}]", "dim")
-        unread = [target for target in plan.step.targets() if target in self._unread]
-        state = terminal.paint("in order", "green") if plan.in_order and not unread else ""
+        state = terminal.paint("in order", "green") if plan.in_order else ""
         terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
-        for target in unread:
+        for target in plan.unread:
             terminal.line(f"    {terminal.paint('?', 'red')} {target}: could not be read")
         for target, name in plan.blocked.items():
-            terminal.line(f"    {terminal.paint('blocked', 'red')} {target}: waits for {name}")
+            parts = sum(each.verdict is Verdict.BLOCKED for each in plan.findings[target])
+            waiting = f"{parts} part{'' if parts == 1 else 's'}"
+            terminal.line(f"    {terminal.paint('-', 'red')} {target}: {waiting} blocked by {name}")
         for target, found in plan.findings.items():
             for each in found:
-                told = each.change and self._asking
+                told = each.verdict is Verdict.BLOCKED or (each.change and self._asking)
                 if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
                     terminal.line(f"    {target}: {self._finding(each)}")
 

@@ -33,10 +33,8 @@ class Standing:
 
 def standing(plans: Sequence[Plan]) -> list[Standing]:
     """Where each target stands that could be asked."""
-    targets = dict.fromkeys(target for plan in plans for target in (*plan.findings, *plan.blocked))
-    return [
-        _of(target, [each for each in plans if target in each.findings or target in each.blocked]) for target in targets
-    ]
+    targets = dict.fromkeys(target for plan in plans for target in plan.findings)
+    return [_of(target, [each for each in plans if target in each.findings]) for target in targets]
 
 
 def failed(failures: Mapping[str, RunbookError]) -> list[str]:
@@ -50,13 +48,12 @@ def _of(target: str, plans: Sequence[Plan]) -> Standing:
 
 
 def _next(plan: Plan, target: str) -> str:
-    found = [each for each in plan.findings.get(target, ()) if each.verdict is not Verdict.IN_ORDER]
-    what = found[0].change.summary if found and found[0].change else found[0].note if found else "blocked"
+    found = [each for each in plan.findings[target] if each.verdict is not Verdict.IN_ORDER]
+    what = found[0].change.summary if found[0].change else found[0].note
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return f"{plan.step.title} ({plan.step.name}): {what}{more}"
 
 
 def is_in_order(plan: Plan, target: str) -> bool:
     """Whether nothing of a step is left to do on a target."""
-    found = plan.findings.get(target, ())
-    return target not in plan.blocked and all(each.verdict is Verdict.IN_ORDER for each in found)
+    return target in plan.findings and all(each.verdict is Verdict.IN_ORDER for each in plan.findings[target])

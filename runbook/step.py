@@ -65,6 +65,14 @@ class Finding:
     change: Change | None = None
     probe: str = field(default="", repr=False)
     found: Reading | None = field(default=None, repr=False)
+    serves: tuple[str, ...] = ()
+    """As its part has it."""
+    blocked_by: str = ""
+    """The step, or the host that could not be read, which keeps it from being brought in order."""
+
+    def blocked(self, by: str) -> Finding:
+        """The same, where nothing can be done about it before `by` is mended."""
+        return replace(self, verdict=Verdict.BLOCKED, note=f"blocked by {by}", change=None, blocked_by=by)
 
 
 class Part(ABC):
@@ -72,6 +80,8 @@ class Part(ABC):
 
     follows: tuple[str, ...] = ()
     """Keys of parts of the same step: when one of them changes, this one must be made again (a daemon's reload)."""
+    serves: tuple[str, ...] = ()
+    """On the controller: the target that it is made for, then those that help to make it; none named: for all."""
 
     @property
     @abstractmethod
@@ -137,6 +147,7 @@ class Later(Part):
     name: str
     after: str
     """The step that makes it known."""
+    serves: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -210,7 +221,7 @@ class Step(ABC):
             moving = {each.key for each in findings if each.verdict is not Verdict.IN_ORDER}
             if finding.verdict is Verdict.IN_ORDER and moving.intersection(part.follows):
                 finding = part.again(found)
-            findings.append(replace(finding, probe=part.probe(), found=found))
+            findings.append(replace(finding, probe=part.probe(), found=found, serves=part.serves))
         return findings
 
     def apply(self, target: Target, findings: Sequence[Finding], hosts: Mapping[str, Target], image: str) -> None:

@@ -52,11 +52,16 @@ class CertificateCreation(ControllerSection):
         sites = self.network.sites.values()
         ready = {site.name: self.vault.key(site).is_file() and self._can_judge_or_order(site) for site in sites}
         return [
-            SiteCertificate(self.network, site, self.vault)
+            SiteCertificate(self.network, site, self.vault, self._serves(site))
             if ready[site.name]
-            else Later("certificate", site.fqdn, "csr")
+            else Later("certificate", site.fqdn, "csr", self._serves(site))
             for site in sites
         ]
+
+    def _serves(self, site: Site) -> tuple[str, ...]:
+        """The site, and the one that serves its challenge."""
+        server = self.network.certificates.challenge_site
+        return (site.name, server) if server else (site.name,)
 
     def _can_judge_or_order(self, site: Site) -> bool:
         """A certificate that is there can be judged without its request, which is needed to order one."""
@@ -70,6 +75,7 @@ class SiteCertificate(Part):
     network: Network
     site: Site
     vault: Vault = field(repr=False)
+    serves: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -43,23 +43,22 @@ class CsrGeneration(ControllerSection):
         return [Check("the requests say what they should", (CONTROLLER,), lambda _: self._described())]
 
     def _request(self, site: Site) -> Sequence[Part]:
-        pem, der = self.vault.csr(site), self.vault.csr_der(site)
+        pem, der, serves = self.vault.csr(site), self.vault.csr_der(site), (site.name,)
         key = read_if_there(self.vault.key(site))
         if key is None:
-            return [Later("file", str(path), "key") for path in (pem, der)]
+            return [Later("file", str(path), "key", serves) for path in (pem, der)]
         request = read_if_there(pem)
         if request is None or certificate_request.csr_problems(
             request, pki.public_fingerprint(pki.load_key(key)), site.fqdn
         ):
             request = certificate_request.new_csr(key, site.fqdn)
-        return [
-            File(str(pem), request, "644", owner()),
-            File(str(der), certificate_request.csr_der(request), "644", owner()),
-        ]
+        contents = {pem: request, der: certificate_request.csr_der(request)}
+        return [File(str(path), each, "644", owner(), serves=serves) for path, each in contents.items()]
 
     def _described(self) -> list[str]:
         return [
             f"{site.name}: {line}"
             for site in self.network.sites.values()
+            if self.vault.csr(site).is_file()  # there is none for a site that could not be read
             for line in certificate_request.describe_csr(self.vault.csr(site).read_bytes())
         ]

@@ -50,7 +50,7 @@ class KeyGeneration(ControllerSection):
         if target != CONTROLLER:
             return [Counterpart(self.network.sites[target], self.vault)]
         directory = self.vault.directory
-        keys = [PrivateKey(self.vault.key(site), site) for site in self.network.sites.values()]
+        keys = [PrivateKey(self.vault.key(site), site, serves=(site.name,)) for site in self.network.sites.values()]
         return [
             Directory(str(directory), "700", owner()),
             File(str(directory / ".gitignore"), b"*\n", "600", owner()),
@@ -64,6 +64,7 @@ class PrivateKey(Part):
 
     path: Path
     site: Site
+    serves: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -47,7 +47,7 @@ class Connections:
 
         locked = [name for name in self._run.working_targets() if self._run.targets[name].facts.get("lock")]
         if self._owner:
-            self._run.side_by_side([name for name in locked if name not in self._run.unreachable()], free)
+            self._run.side_by_side([name for name in locked if name not in self._run.unread], free)
         self._owner = None
 
     def _connect(self, target: Target) -> None:

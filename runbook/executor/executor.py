@@ -13,9 +13,9 @@ from runbook.executor import undoing
 from runbook.executor.checking import check
 from runbook.executor.connecting import Connections
 from runbook.executor.making import make, record_verified
-from runbook.executor.planning import plan
+from runbook.executor.planning import place, plan
 from runbook.executor.run import Run
-from runbook.step import Step, Verdict
+from runbook.step import Finding, Step, Verdict
 
 if TYPE_CHECKING:
     from checkpoints import Journal
@@ -87,7 +87,7 @@ class Executor:
 
     def audit(self) -> list[Plan]:
         """Compare every step with its targets; changes nothing. Targets that failed are left out."""
-        return [plan(self._run, step) for step in self.steps]
+        return [self._look(step) for step in self.steps]
 
     def probe(self) -> None:
         """Prove every step by using its result, where it is in order: requests, pings. Lasting changes: none."""
@@ -119,14 +119,21 @@ class Executor:
         """What was cut off or failed, and of which no before-image is left, is undone."""
         undoing.record_undone(self._run, steps, images)
 
+    def _look(self, step: Step) -> Plan:
+        """What a step finds; what needs a part that cannot be told is blocked, as it will be by apply."""
+        found = plan(self._run, step)
+        for target, findings in found.findings.items():
+            for each in findings:
+                if each.verdict is Verdict.UNKNOWN:
+                    self._run.leave(place(target, each), step.name, "unknown")
+        return found
+
     def _apply_step(self, step: Step) -> Plan:
         changed: Mapping[str, PlanChangedError] = {}
         for _ in range(PLANS):
             found = plan(self._run, step)
             self._run.notify(Planned(found))
             record_verified(self._run, found)
-            for target in found.blocked:
-                self._run.leave(target, step.name, "blocked")
             self._refuse_unknown(found)
             ready = self._without_unfinished(found)
             choice = self._confirm(ready) if ready.changes else Choice.APPLY
@@ -150,13 +157,17 @@ class Executor:
     def _refuse_unknown(self, found: Plan) -> None:
         """A part whose state cannot be told is not worked on: its target fails here, untouched."""
         for target, findings in found.findings.items():
-            stuck = [each for each in findings if each.verdict in {Verdict.UNKNOWN, Verdict.LATER}]
-            if stuck and not self._run.left(target, found.step.name):
-                self._run.fail(target, found.step.name, StepError(f"{target}: {stuck[0].key}: {stuck[0].note}"))
+            for each in findings:
+                at = place(target, each)
+                if each.verdict in {Verdict.UNKNOWN, Verdict.LATER} and not self._run.left(at, found.step.name):
+                    self._run.fail(at, found.step.name, StepError(f"{at}: {each.key}: {each.note}"))
 
     def _without_unfinished(self, found: Plan) -> Plan:
         """What of a plan can be made: what is confirmed is what is applied."""
-        findings = {
-            target: each for target, each in found.findings.items() if not self._run.left(target, found.step.name)
-        }
-        return replace(found, findings=findings)
+
+        def can(target: str, finding: Finding) -> bool:
+            at = {target, place(target, finding)}
+            return not finding.blocked_by and not any(self._run.left(each, found.step.name) == "failed" for each in at)
+
+        kept = {target: [each for each in mine if can(target, each)] for target, mine in found.findings.items()}
+        return replace(found, findings={target: mine for target, mine in kept.items() if mine})

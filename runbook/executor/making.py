@@ -12,11 +12,11 @@ from runbook.events import Applied, Applying
 from runbook.step import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from runbook.events import Plan
     from runbook.executor.run import Run
-    from runbook.step import Finding, Step
+    from runbook.step import Finding
     from runbook.target import Target
 
 
@@ -26,7 +26,7 @@ def make(run: Run, plan: Plan) -> Mapping[str, PlanChangedError]:
 
     def work(target: Target) -> None:
         try:
-            _make_on(run, target, plan.step, plan.changes[target.name])
+            _make_on(run, target, plan)
         except PlanChangedError as error:
             changed[target.name] = error
 
@@ -43,8 +43,10 @@ def record_verified(run: Run, plan: Plan) -> None:
             run.record(plan.step.name, target, State.DONE, last.image, "verified")
 
 
-def _make_on(run: Run, target: Target, step: Step, changes: Sequence[Finding]) -> None:
+def _make_on(run: Run, target: Target, plan: Plan) -> None:
     began = time.monotonic()
+    step, changes = plan.step, plan.changes[target.name]
+    expected = {each.key for each in plan.findings[target.name]}
     image = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{step.name}"
     later = run.steps[run.steps.index(step) :]
     target.ahead = lambda: run.probes(later, target)
@@ -52,7 +54,8 @@ def _make_on(run: Run, target: Target, step: Step, changes: Sequence[Finding]) -
     run.record(step.name, target.name, State.INTENT, image)
     try:
         step.apply(target, changes, run.targets, image)
-        left = [each for each in step.verify(target) if each.verdict is not Verdict.IN_ORDER]
+        found = [each for each in step.verify(target) if each.key in expected]
+        left = [each for each in found if each.verdict is not Verdict.IN_ORDER]
         if left:
             raise StepError(f"{target.name}: {left[0].key} is still not in order: {_why(left[0])}")
     except RunbookError as error:

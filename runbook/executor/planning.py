@@ -1,11 +1,11 @@
-"""Comparing a step with its targets."""
+"""Comparing a step with its targets, and telling what of it can be done."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from runbook.events import Plan
-from runbook.step import CONTROLLER
+from runbook.step import CONTROLLER, Verdict
 
 if TYPE_CHECKING:
     from runbook.executor.run import Run
@@ -14,25 +14,50 @@ if TYPE_CHECKING:
 
 
 def plan(run: Run, step: Step) -> Plan:
-    """Compare a step with the targets that can be reached; tells nobody."""
-    targets = run.targets_of(step)
-    blocked = {target: why for target in targets if (why := _waits_for(run, step, target))}
-    free = [target for target in targets if target not in blocked and target not in run.unreachable()]
-    findings: dict[str, list[Finding]] = {}
+    """Compare a step with the targets that can be reached; tells nobody.
+
+    What is not in order and cannot be made so, since what it needs is unfinished, is blocked, and so unfinished itself.
+    """
+    unread = [target for target in step.targets() if target in run.unread]
+    free = [target for target in run.targets_of(step) if target not in unread]
+    seen: dict[str, list[Finding]] = {}
 
     def verify(target: Target) -> None:
-        findings[target.name] = step.verify(target)
+        seen[target.name] = step.verify(target)
 
     run.side_by_side(free, verify, step.name)
-    ordered = {target: findings[target] for target in free if target in findings}
-    return Plan(step, ordered, blocked, run.steps.index(step) + 1, len(run.steps))
+    stuck = {place(at, each) for at, found in seen.items() for each in found if each.verdict is Verdict.UNKNOWN}
+    findings = {at: [_judged(run, step, at, each, stuck) for each in seen[at]] for at in free if at in seen}
+    for at, found in findings.items():
+        for each in found:
+            if each.blocked_by not in {"", step.name} and not run.left(place(at, each), step.name):
+                run.leave(place(at, each), step.name, "blocked")
+    return Plan(step, findings, unread, run.steps.index(step) + 1, len(run.steps))
 
 
-def _waits_for(run: Run, step: Step, target: str) -> str:
-    """The unfinished step that keeps `step` from this target; also on the controller, which serves every target."""
-    places = run.unfinished if target == CONTROLLER else (target, CONTROLLER)
+def place(target: str, finding: Finding) -> str:
+    """Where a step stays unfinished when nothing can be done about `finding`."""
+    return finding.serves[0] if target == CONTROLLER and finding.serves else target
+
+
+def _judged(run: Run, step: Step, target: str, finding: Finding, stuck: set[str]) -> Finding:
+    """The finding, or that it is blocked. `stuck`: where a part of this very step cannot be told."""
+    if finding.verdict not in {Verdict.ABSENT, Verdict.DRIFT, Verdict.LATER}:
+        return finding
+    serves = finding.serves if target == CONTROLLER else ()
+    unread = [each for each in serves if each in run.unread]
+    if unread:
+        return finding.blocked(unread[0])
+    if stuck.intersection((target, place(target, finding))):
+        return finding.blocked(step.name)
+    places = (CONTROLLER, *(serves or run.unfinished)) if target == CONTROLLER else (target, CONTROLLER)
+    waits_for = _unfinished(run, step, places)
+    return finding.blocked(waits_for) if waits_for else finding
+
+
+def _unfinished(run: Run, step: Step, places: tuple[str, ...]) -> str:
+    """The nearest step that `step` needs, itself or by way of others, and that is unfinished at one of `places`."""
     for name in step.needs:
-        for place in places:
-            if run.left(place, name):
-                return name
-    return ""
+        if any(run.left(each, name) for each in places):
+            return name
+    return next((found for name in step.needs if (found := _unfinished(run, run.step(name), places))), "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from checkpoints import Checkpoint, Journal, State
 from runbook.errors import RunbookError, UnreachableError
 from runbook.events import Failed, Notify
+from runbook.step import CONTROLLER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,9 @@ class Run:
         self.failures: dict[str, RunbookError] = {}
         """What went wrong first, by target."""
         self.unfinished: dict[str, dict[str, str]] = {}
-        """By target, the steps that stay unfinished there, each with how: one of `executor.OUTCOMES`."""
+        """By target, the steps that stay unfinished there, or for it, each with how."""
+        self.unread: set[str] = set()
+        """The hosts that could not be read, or cannot be reached any more: no step looks at them."""
         self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
     def step(self, name: str) -> Step:
@@ -46,10 +49,6 @@ class Run:
     def working_targets(self) -> list[str]:
         """The targets on which any step's work lands."""
         return list(dict.fromkeys(target for step in self.steps for target in self.targets_of(step)))
-
-    def unreachable(self) -> set[str]:
-        """The targets that could not be reached."""
-        return {target for target, error in self.failures.items() if isinstance(error, UnreachableError)}
 
     def probes(self, steps: Sequence[Step], target: Target) -> list[str]:
         """All that these steps want read on a target."""
@@ -77,6 +76,8 @@ class Run:
     def fail(self, target: str, step: str, error: RunbookError) -> None:
         """Keep and tell that a step, or where `step` is empty every step, has failed on a target."""
         self.failures.setdefault(target, error)
+        if target != CONTROLLER and (not step or isinstance(error, UnreachableError)):
+            self.unread.add(target)
         for each in [step] if step else [every.name for every in self.steps]:
             self.leave(target, each, "failed")
         self.notify(Failed(target, step, error))

@@ -37,6 +37,7 @@ class File(Part):
     validator: str = ""
     """Shell that judges the new content, in the file `$new`, before it takes the old one's place."""
     why: str = ""
+    serves: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
