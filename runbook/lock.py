@@ -20,13 +20,16 @@ from runbook.script import quote
 PATH: Final = "/run/ipsec-runbook.lock"
 
 _ALONE: Final = r"""own=$(tr '\0' '\n' </proc/$$/cmdline | tail -n 1) said=
-while grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline | xargs -r grep -Lse "$own" | grep -q .; do
+while held && grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline | xargs -r grep -Lse "$own" | grep -q .; do
     [ "$said" ] || echo 'waiting for a script of an earlier run to end' >&2
     said=1
     sleep 0.2
 done
 """
-"""A run that was killed leaves its script at work. Each has a random word in its command line (`runbook.ssh`)."""
+"""A run that was killed leaves its script at work. Each has a random word in its command line (`runbook.ssh`).
+
+One that was killed while it waited here has lost the lock to the next: it waits no more, or they would for each other.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def take(owner: Owner, first: str = ":") -> str:
     text = quote(owner.text)
     return (
         f"printf '%s\\n' {text} >{PATH}.$$ && {{ ln {PATH}.$$ {PATH} 2>/dev/null || true; rm -f {PATH}.$$; }}\n"
-        f'if [ "$(cat {PATH})" = {text} ]; then\n{_ALONE}{first}\nfi\n{look()}'
+        f'held() {{ [ "$(cat {PATH} 2>/dev/null)" = {text} ]; }}\n'
+        f"if held; then\n{_ALONE}fi\nif held; then\n{first}\nfi\n{look()}"
     )
 
 

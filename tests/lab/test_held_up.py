@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
@@ -126,6 +127,20 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_goes_on(product: Product
     again.expect(pexpect.EOF)
     again.close()
     assert again.exitstatus == 0
+
+
+def test_runs_killed_while_they_wait_do_not_wait_for_each_other(product: Product) -> None:
+    lab = product.lab
+    at_work = f"runbook-{'0' * 32}"
+    lab.root("home", f"systemd-run -q --unit earlier sh -c 'sleep 600; :' {at_work}")
+    for _ in range(3):
+        run = at_a_terminal(lab, "resume")
+        run.expect("waiting for a script of an earlier run to end")
+        run.kill(signal.SIGKILL)
+        run.close()
+    lab.root("home", "systemctl stop earlier")
+    assert product.run("resume", "--yes").code == 0
+    assert lab.root("home", "grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline", check=False).stdout == ""
 
 
 def test_a_lock_of_a_run_that_is_over_keeps_nobody_out(product: Product) -> None:
