@@ -127,7 +127,7 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
             typer.echo(report)
         elif code:
             session.terminal.line(f"not finished; when it is mended, go on with: {again}")
-            for name in dict.fromkeys(event.step for event in session.document.failures if event.step):
+            for name in session.document.to_take_back():
                 session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
         else:
             changes = sum(len(found) for plan in plans for found in plan.changes.values())

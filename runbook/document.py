@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from runbook.events import Checked, Failed
+from runbook.events import Checked, Failed, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ class Document:
         """Nothing has happened yet."""
         self.failures: list[Failed] = []
         self.checks: list[Checked] = []
+        self._undone: set[tuple[str, str]] = set()
 
     def __call__(self, event: Event) -> None:
         """Keep what the document tells."""
@@ -41,6 +42,13 @@ class Document:
             self.failures.append(event)
         elif isinstance(event, Checked):
             self.checks.append(event)
+        elif isinstance(event, Undone):
+            self._undone.add((event.step, event.target))
+
+    def to_take_back(self) -> list[str]:
+        """The steps that failed somewhere and were not taken back there."""
+        left = [each for each in self.failures if each.step and (each.step, each.target) not in self._undone]
+        return list(dict.fromkeys(each.step for each in left))
 
     def build(self, command: str, plans: Sequence[Plan], exit_code: int) -> dict[str, Any]:
         """The document."""

@@ -22,6 +22,7 @@ from runbook.events import (
 from runbook.step import Verdict
 
 if TYPE_CHECKING:
+    from runbook.images import Image
     from runbook.step import Finding
     from runbook.terminal import Terminal
 
@@ -31,6 +32,13 @@ _MARKS: Final = {
     Verdict.DRIFT: ("~", "yellow"),
     Verdict.LATER: ("...", "cyan"),
     Verdict.UNKNOWN: ("?", "red"),
+}
+
+_UNDOING: Final = {
+    "as we left it": "undo",
+    "as before": "nothing to undo",
+    "cut off": "undo",
+    "changed since": "KEEP",
 }
 
 
@@ -139,6 +147,16 @@ class Narrator:
     def _coloured(self, line: str) -> str:
         colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
         return self._terminal.paint(line, colour) if colour else line
+
+
+def undoing(image: Image) -> list[str]:
+    """What undoing an image would do, a line for each change, the last first."""
+    lines = []
+    for change in reversed(image.changes):
+        note = f" ({change.status})" if change.status != "as we left it" else ""
+        lasting = f"; {change.irreversible}" if change.irreversible else ""
+        lines.append(f"{_UNDOING[change.status]}: {change.summary}{note}{lasting}")
+    return lines
 
 
 def counted(number: int) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runbook.executor import Choice
+from runbook.narrator import undoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runbook.events import Plan
     from runbook.narrator import Narrator
+    from runbook.questions import TakeBack
     from runbook.terminal import Terminal
 
 
@@ -38,6 +40,33 @@ class Asker:
             ],
         ).ask()
         return chosen if isinstance(chosen, Choice) else Choice.STOP
+
+
+class Offers:
+    """Asks whether to do what a run offers on its way; no is the default, and the answer to Ctrl-C."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        """Show on `terminal`, ask below."""
+        self._terminal = terminal
+
+    def __call__(self, offer: TakeBack) -> bool:
+        """Show what would be done, and ask."""
+        name, target = offer.step.name, offer.target
+        self._terminal.line(f"\n  {name} failed on {target}, and this run has changed it there:")
+        for line in undoing(offer.image):
+            self._terminal.line(f"    {line}")
+        return self._ask(
+            f"{target}: what about {name}?",
+            f"take this step back on {target} now",
+            "leave it as it is (the run can be resumed)",
+        )
+
+    def _ask(self, question: str, yes: str, no: str) -> bool:
+        import questionary  # noqa: PLC0415 - see above
+
+        choices = [questionary.Choice(no, value=False), questionary.Choice(yes, value=True)]
+        with self._terminal.held():
+            return questionary.select(question, choices=choices).ask() is True
 
 
 class Questions:

@@ -70,6 +70,7 @@ class Session:
             self.journal,
             self._notify,
             self._confirm(yes=yes),
+            prompt.Offers(self.terminal) if self.interactive and not yes else None,
         )
 
     def __enter__(self) -> Session:  # noqa: PYI034 - not meant to be derived from

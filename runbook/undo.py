@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runbook import prompt
 from runbook.executor import StoppedError
+from runbook.narrator import undoing
 from runbook.step import CONTROLLER
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from runbook.images import Image
     from runbook.session import Session
     from runbook.step import Step
-
-_WORDS = {"as we left it": "undo", "as before": "nothing to undo", "cut off": "undo", "changed since": "KEEP"}
 
 
 def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
@@ -45,7 +44,7 @@ def _show(session: Session, step: Step, names: Sequence[str], images: Mapping[st
     for target, applied in _of(step, images).items():
         for image in applied:
             session.terminal.line(f"{target}: {step.name}, applied as {image.name}")
-            for line in _lines(image):
+            for line in undoing(image):
                 session.terminal.line(f"    {line}")
     for dependant, targets in _dependants(session.executor.steps, step, names, images).items():
         session.terminal.line(f"    {dependant} needs {step.name} and stays in place on {', '.join(targets)}")
@@ -63,12 +62,3 @@ def _dependants(
     """The steps that need `step`, are not undone with it, and were applied somewhere: with their targets."""
     others = [each for each in steps if step.name in each.needs and each.name not in undone]
     return {each.name: list(_of(each, images)) for each in others if _of(each, images)}
-
-
-def _lines(image: Image) -> list[str]:
-    lines = []
-    for change in reversed(image.changes):
-        note = f" ({change.status})" if change.status != "as we left it" else ""
-        lasting = f"; {change.irreversible}" if change.irreversible else ""
-        lines.append(f"{_WORDS[change.status]}: {change.summary}{note}{lasting}")
-    return lines

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runbook.events import Event, Plan
     from runbook.host import Host
     from runbook.images import Image
+    from runbook.questions import TakeBack
 
 Tree = dict[str, tuple[object, ...]]
 PartsOf = dict[str, list[Part]]
@@ -102,11 +103,18 @@ class Witness:
     events: list[Event] = field(default_factory=list)
     asked: list[Plan] = field(default_factory=list)
     answer: Callable[[Plan], Choice] = lambda _: Choice.APPLY
+    offered: list[TakeBack] = field(default_factory=list)
+    accepts: Callable[[TakeBack], bool] = lambda _: False
 
     def confirm(self, plan: Plan) -> Choice:
         """Answer, and remember the question."""
         self.asked.append(plan)
         return self.answer(plan)
+
+    def ask(self, offer: TakeBack) -> bool:
+        """Answer, and remember what was offered."""
+        self.offered.append(offer)
+        return self.accepts(offer)
 
 
 def run(
@@ -116,7 +124,7 @@ def run(
     witness = witness or Witness()
     journal = Journal(journal / "journal.jsonl") if isinstance(journal, Path) else journal
     targets = {host.name: host.target for host in hosts}
-    return Executor(steps, targets, journal, witness.events.append, witness.confirm)
+    return Executor(steps, targets, journal, witness.events.append, witness.confirm, witness.ask)
 
 
 def carry_out(

@@ -1,9 +1,10 @@
 """The procedure carried out: audit, apply, rollback; steps in order, targets side by side.
 
-It prints nothing: it tells `notify` what happens, and asks `confirm` before it changes anything.
+It prints nothing: it tells what happens (`runbook.events`), and asks before it changes anything (`runbook.questions`).
 One module a stage: connecting, planning, making, checking, undoing; `run` is what they share.
 """
 
-from runbook.executor.executor import PLANS, Choice, Confirm, Executor, StoppedError
+from runbook.executor.executor import PLANS, Executor, StoppedError
+from runbook.questions import Choice, Confirm
 
 __all__ = ["PLANS", "Choice", "Confirm", "Executor", "StoppedError"]

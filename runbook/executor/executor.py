@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from runbook.errors import PlanChangedError, RunbookError, StepError
@@ -15,12 +13,16 @@ from runbook.executor.connecting import Connections
 from runbook.executor.making import make, record_verified
 from runbook.executor.planning import place, plan
 from runbook.executor.run import Run
+from runbook.questions import Choice, TakeBack
 from runbook.step import Finding, Step, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from checkpoints import Journal
     from runbook.images import Image
     from runbook.lock import Owner
+    from runbook.questions import Ask, Confirm
     from runbook.target import Target
 
 PLANS = 3
@@ -30,35 +32,34 @@ OUTCOMES = ("failed", "blocked", "skipped")
 """How a step can stay unfinished on a target, the worst first."""
 
 
-class Choice(Enum):
-    """What the user says to a plan."""
-
-    APPLY = "apply"
-    SKIP = "skip"
-    STOP = "stop"
-
-
 class StoppedError(RunbookError):
     """The user stopped the run; it can be resumed."""
 
     exit_code = 4
 
 
-Confirm = Callable[[Plan], Choice]
-
-
 class Executor:
     """Carries out a procedure on its targets."""
 
-    def __init__(
-        self, steps: Sequence[Step], targets: Mapping[str, Target], journal: Journal, notify: Notify, confirm: Confirm
+    def __init__(  # noqa: PLR0913, PLR0917 - the steps, where, and whom to tell and to ask
+        self,
+        steps: Sequence[Step],
+        targets: Mapping[str, Target],
+        journal: Journal,
+        notify: Notify,
+        confirm: Confirm,
+        ask: Ask | None = None,
     ) -> None:
-        """Work through `steps` on `targets`, of which every step's targets and what its checks use must be part."""
+        """Work through `steps` on `targets`, of which every step's targets and what its checks use must be part.
+
+        Without `ask` there is nobody to offer anything to.
+        """
         self.steps = steps
         self.targets = targets
         self._run = Run(steps, targets, journal, notify)
         self._connections = Connections(self._run)
         self._confirm = confirm
+        self._ask = ask
         self.plans: list[Plan] = []
         """What the steps applied so far found, also of a run that was stopped."""
         self.stop_requested = False
@@ -150,9 +151,17 @@ class Executor:
         for target, error in changed.items():
             self._run.fail(target, step.name, error)
         check(self._run, step)
+        self._offer_to_take_back(step)
         outcomes = {self._run.left(target, step.name) for target in step.targets()}
         self._run.notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
         return found
+
+    def _offer_to_take_back(self, step: Step) -> None:
+        """Where a step failed after this run had changed the target, ask whether to put that back as it was before."""
+        for target in [name for name in step.targets() if self._run.left(name, step.name) == "failed"]:
+            image = undoing.made_by(self._run, step.name, target) if self._ask else None
+            if self._ask and image and self._ask(TakeBack(step, target, image)):
+                undoing.undo(self._run, step.name, {target: [image]})
 
     def _refuse_unknown(self, found: Plan) -> None:
         """A part whose state cannot be told is not worked on: its target fails here, untouched."""

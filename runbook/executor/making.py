@@ -52,6 +52,7 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
     target.ahead = lambda: run.probes(later, target)
     run.notify(Applying(step.name, target.name))
     run.record(step.name, target.name, State.INTENT, image)
+    run.made[step.name, target.name] = image
     try:
         step.apply(target, changes, run.targets, image)
         found = [each for each in step.verify(target) if each.key in expected]

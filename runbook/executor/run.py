@@ -36,6 +36,8 @@ class Run:
         """By target, the steps that stay unfinished there, or for it, each with how."""
         self.unread: set[str] = set()
         """The hosts that could not be read, or cannot be reached any more: no step looks at them."""
+        self.made: dict[tuple[str, str], str] = {}
+        """By step and target, the before-image of what this run began to change there."""
         self._id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
     def step(self, name: str) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from checkpoints import State
@@ -25,6 +26,15 @@ def images(run: Run) -> dict[str, list[Image]]:
 
     run.side_by_side([name for name in run.working_targets() if name not in run.failures], look)
     return found
+
+
+def made_by(run: Run, step: str, target: str) -> Image | None:
+    """The before-image of what this run changed for a step on a target, where anything of it is there to undo."""
+    name = run.made.get((step, target))
+    with suppress(RunbookError):  # a host that is gone can be asked again when it is back
+        found = next((each for each in run.targets[target].images() if each.name == name), None) if name else None
+        return found if found and any(each.status != "as before" for each in found.changes) else None
+    return None
 
 
 def undo(run: Run, step: str, images: Mapping[str, Sequence[Image]]) -> None:
