@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError
-from steps.negotiated import negotiated_problems, security_associations
-from steps.vici import parse
+from steps.negotiated import negotiated_problems
+from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from runbook.target import Target
     from steps.negotiated import Sa
     from steps.network import End, Link, Network
-
-_LIST = "swanctl --list-sas --pretty 2>/dev/null || echo 'no daemon'"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,9 @@ def live_links(network: Network, hosts: Mapping[str, Target]) -> list[LiveLink]:
 
     def ask(name: str) -> str:
         try:
-            return hosts[name].run(_LIST, purpose="look at the tunnels").stdout
+            listing = style_of(network.sites[name]).listing
+            script = f"{{ {listing}\n}} 2>/dev/null || echo 'no daemon'"
+            return hosts[name].run(script, purpose="look at the tunnels").stdout
         except RunbookError as error:
             return f"! {error}"
 
@@ -73,9 +73,9 @@ def _end(end: End, said: Mapping[str, str]) -> LiveEnd:
     listing = said.get(here, "! the host could not be reached")
     if listing.startswith("! "):
         return LiveEnd(here, there, listing[2:])
-    if listing.strip() == "no daemon":
+    if listing.endswith("no daemon\n"):
         return LiveEnd(here, there, "charon does not answer")
-    found = security_associations(parse(listing), end.connection)
+    found = style_of(end.here).associations(listing, end.connection)
     if not found:
         return LiveEnd(here, there, "the tunnel is down")
     best = min(found, key=lambda sa: len(negotiated_problems(end, sa)))
