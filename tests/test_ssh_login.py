@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import paramiko
 import pytest
+from paramiko.common import cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
 from sshd import (
     CANARY,
     QUICK,
@@ -124,6 +127,22 @@ def test_small_packets_are_not_held_back(box: Callable[..., SSHHost]) -> None:
     host.login()
     assert host._line is not None
     assert host._line._transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_log_in_does_not_wait_to_hear_that_it_may_ask(box: Callable[..., SSHHost]) -> None:
+    host = box()
+    host.login()
+    assert host._line is not None
+    handler = host._line._transport.auth_handler
+    sent: list[bytes] = []
+    handler.transport = SimpleNamespace(  # nobody who answers
+        lock=threading.Lock(),
+        session_id=b"session",
+        _log=lambda *_: None,
+        _send_message=lambda message: sent.append(message.asbytes()[:1]),
+    )
+    handler.auth_publickey("user", paramiko.ECDSAKey.generate(), threading.Event())
+    assert sent == [cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST]
 
 
 def test_an_ssh_config_that_is_not_there(tmp_path: Path) -> None:
