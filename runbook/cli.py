@@ -76,7 +76,7 @@ def audit(
     with Session(file, "audit", yes=True, json=json) as session:
         if site:
             session.limit_to(site)
-        session.executor.connect()
+        session.executor.connect(proving=probe)
         plans = [plan for plan in session.executor.audit() if step in {"", plan.step.name}]
         if not json:
             for plan in plans:
@@ -114,7 +114,7 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
         session.finish_step_on_interrupt(again)
         if command == "resume":
             session.tell_unfinished()
-        session.executor.connect(Owner.this_process())
+        session.executor.connect(Owner.this_process(), proving=True)
         try:
             plans = session.executor.apply()
         except RunbookError as stopped:

@@ -38,7 +38,8 @@ class Change:
     """The difference between a part as found and as wanted: shown as one, applied as one, undone as one.
 
     `apply` and `undo` are POSIX shell that may use the prelude; `undo` finds what `save` kept under `$image`, where
-    `$index` is the change's own number. A change that shell cannot make has `obtain` instead of `apply`.
+    `$index` is the change's own number. A change that shell cannot make has `obtain` instead of `apply`; where it has
+    both, `obtain` makes it, or says why it cannot be made, where `apply` has failed: it can ask other hosts, too.
     """
 
     summary: str
@@ -175,6 +176,8 @@ class Check:
     on: tuple[str, ...]
     """The targets that it speaks of."""
     run: Proof = field(repr=False)
+    by: tuple[str, ...] = ()
+    """Further targets that help to observe them."""
 
 
 class Step(ABC):

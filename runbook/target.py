@@ -30,6 +30,14 @@ _DOING: Final = {
 """What each script round the changes is for."""
 
 
+class _NotMadeError(StepError):
+    """The change of the finding at `index` could not be made."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class Target:
     """Where a step's work lands."""
 
@@ -74,7 +82,9 @@ class Target:
         one is still possible. Raises StepError, or PlanChangedError when the host is no longer as found.
         """
         risky = {f"apply {index}" for index, each in enumerate(findings) if each.change and each.change.risky}
-        obtains = [each.change.obtain for each in findings if each.change and each.change.obtain]
+        obtains = [
+            each.change.obtain for each in findings if each.change and each.change.obtain and not each.change.apply
+        ]
         applies = {f"apply {index}": _apply(index, each) for index, each in enumerate(findings)}
         begin = {"guard": images.guard(findings), "image": images.keep(step, findings)}
         if risky:
@@ -88,7 +98,7 @@ class Target:
                 obtain(hosts)
             self._work(image, findings, {}, last=True)
         else:
-            self._work(image, findings, {**begin, **applies}, last=True)
+            self._work_or_obtain(image, findings, {**begin, **applies}, hosts)
 
     def unmake(self, image: str, keep: frozenset[int]) -> None:
         """Undo the changes of `image`, last first, but for those numbered in `keep`; then forget the image.
@@ -120,6 +130,21 @@ class Target:
         """The before-images kept here, newest first, each change with how it stands now."""
         return images.parse_listing(self.run(images.listing(self._images_at), purpose="list before-images").stdout)
 
+    def _work_or_obtain(
+        self, image: str, findings: Sequence[Finding], fragments: Mapping[str, str], hosts: Mapping[str, Target]
+    ) -> None:
+        """Do all the work of a change; a part that fails and can be had otherwise is, and the rest comes behind it."""
+        try:
+            self._work(image, findings, fragments, last=True)
+        except _NotMadeError as failed:
+            change = findings[failed.index].change
+            if change is None or change.obtain is None:
+                raise
+            change.obtain(hosts)
+            keys = list(fragments)
+            behind = keys[keys.index(f"apply {failed.index}") + 1 :]
+            self._work_or_obtain(image, findings, {key: fragments[key] for key in behind}, hosts)
+
     def _work(
         self, image: str, findings: Sequence[Finding], fragments: Mapping[str, str], *, last: bool = False
     ) -> None:
@@ -137,8 +162,11 @@ class Target:
             if result.code == images.PLAN_CHANGED and key == "guard":
                 raise PlanChangedError(f"{self.name}: {result.text.strip()} changed after the plan was made")
             if result.code:
-                what = _DOING.get(key) or findings[int(key.split()[1])].key
-                raise StepError(f"{self.name}: {what}: {_tail(answer.stderr) or result.text.strip()}")
+                why = _tail(answer.stderr) or result.text.strip()
+                if key in _DOING:
+                    raise StepError(f"{self.name}: {_DOING[key]}: {why}")
+                index = int(key.split()[1])
+                raise _NotMadeError(index, f"{self.name}: {findings[index].key}: {why}")
 
     def _change(self, batch: Batch, purpose: str) -> Answer:
         """Run a script that changes the host: all that was read before is forgotten."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from scratch import Scratch, Witness, carry_out, run, step
 
-from runbook.errors import StepError
+from runbook.errors import StepError, UnreachableError
 from runbook.events import Applied, Applying, Checked, Checking, Failed, Plan, Planned, StepDone
 from runbook.executor import PLANS, Choice, StoppedError
+from runbook.local import LocalHost
 from runbook.resources.file import File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Check
@@ -222,3 +223,22 @@ def test_a_check_that_fails_fails_its_targets(hosts: list[Scratch], tmp_path: Pa
     assert {name: str(error) for name, error in executor.failures.items()} == {"two": "two: no answer"}
     assert outcomes(witness) == {"a": "failed", "b": "blocked"}
     assert [set(host.tree()) for host in hosts] == [{"a", "b"}, {"a"}]
+
+
+def test_what_a_check_uses_is_logged_in_to_with_the_rest_where_checks_will_be_made(tmp_path: Path) -> None:
+    logins: list[str] = []
+
+    class Far(LocalHost):
+        def login(self) -> None:
+            logins.append(self.name)
+            if self.name == "gone":
+                raise UnreachableError("gone does not answer")
+
+    hosts = [Scratch(tmp_path, name, Far(name)) for name in ("one", "helper", "gone")]
+    check = Check("answers", ("one",), lambda _: ["yes"], by=("helper", "gone"))
+    for proving, expected in ((False, ["one"]), (True, ["gone", "helper", "one"])):
+        logins.clear()
+        executor = run([writes("a", hosts[:1], proofs=[check])], hosts, tmp_path)
+        executor.connect(proving=proving)
+        assert sorted(logins) == expected
+        assert not executor.failures, "the check itself says what it could not reach"

@@ -59,10 +59,11 @@ class Made(Part):
 
 @dataclass(frozen=True)
 class Obtained(Part):
-    """A file that shell cannot make."""
+    """A file that shell cannot make, or may fail to make."""
 
     path: Path
     obtain: Callable[[Mapping[str, Target]], None] = field(repr=False)
+    shell: str = ""
 
     @property
     def key(self) -> str:
@@ -72,7 +73,8 @@ class Obtained(Part):
         return f"cat -- {quote(str(self.path))} 2>/dev/null || :"
 
     def judge(self, found: Reading) -> Finding:
-        return self.in_order() if found.text else self.absent(Change(f"get {self.path.name}", obtain=self.obtain))
+        change = Change(f"get {self.path.name}", self.shell, obtain=self.obtain)
+        return self.in_order() if found.text else self.absent(change)
 
 
 def states(tmp_path: Path) -> list[tuple[str, str]]:
@@ -195,6 +197,29 @@ def test_what_cannot_be_obtained_fails_its_step_and_can_be_undone(host: Scratch,
     assert states(tmp_path) == [("a", "intent"), ("a", "failed")]
     host.rollback(ours)
     assert host.tree() == {}
+
+
+@pytest.mark.parametrize("shell_can", [True, False])
+def test_what_shell_fails_to_make_is_obtained_and_the_rest_comes_behind_it(
+    host: Scratch,
+    tmp_path: Path,
+    shell_can: bool,  # noqa: FBT001 - what is varied
+) -> None:
+    there: list[Tree] = []
+
+    def obtain(_: Mapping[str, Target]) -> None:
+        there.append(host.tree())
+        (host.root / "got").write_text("obtained")
+
+    first, last = File(str(host.root / "first"), b"1"), File(str(host.root / "last"), b"1")
+    shell = f"printf made >{quote(str(host.root / 'got'))}" if shell_can else "false"
+    ours = step("a", {host.name: [first, Obtained(host.root / "got", obtain, shell), last]})
+    executor = carry_out([ours], [host], tmp_path)
+    assert not executor.failures
+    assert [set(each) for each in there] == ([] if shell_can else [{"first"}])
+    assert set(host.tree()) == {"first", "got", "last"}
+    assert states(tmp_path) == [("a", "intent"), ("a", "done")]
+    assert {each.status for each in host.images()[0].changes} == {"as we left it"}
 
 
 def test_what_is_known_later_is_said_so_and_made_once_it_is_known(host: Scratch, tmp_path: Path) -> None:

@@ -26,13 +26,15 @@ class Connections:
         self._run = run
         self._owner: Owner | None = None
 
-    def open(self, owner: Owner | None) -> None:
+    def open(self, owner: Owner | None, *, proving: bool) -> None:
         """Log in everywhere and read, side by side; a run that changes hosts is their `owner` until `release`.
 
         Raises LockedError, with no host locked by us, when another run holds one.
         """
         self._owner = owner
-        self._run.side_by_side(self._run.working_targets(), self._connect)
+        helping = self._run.helping_targets() if proving else []
+        begin = {**dict.fromkeys(helping, _log_in), **dict.fromkeys(self._run.working_targets(), self._connect)}
+        self._run.side_by_side(list(begin), lambda target: begin[target.name](target))
         held = next((error for error in self._run.failures.values() if isinstance(error, LockedError)), None)
         if held:
             self.release()
@@ -86,3 +88,9 @@ class Connections:
             hint = "wait for it, or if it is over: runbook unlock"
             raise LockedError(f"another run holds {target.name}: {words}", hint=hint)
         return f"{words} (over)" if holder and holder.is_dead else words
+
+
+def _log_in(target: Target) -> None:
+    """Log in before it is needed. Where that fails, the check that needs it tries once more, and says so."""
+    with suppress(RunbookError):
+        target.host.login()

@@ -74,13 +74,13 @@ class Executor:
         """Look at these targets alone."""
         self._run.scope = frozenset(targets)
 
-    def connect(self, owner: Owner | None = None) -> None:
+    def connect(self, owner: Owner | None = None, *, proving: bool = False) -> None:
         """Log in everywhere and read what there is to read, side by side; what cannot be reached is in `failures`.
 
-        A run that changes hosts is their `owner` from here on, until `release`. Raises LockedError, with no host
-        locked by us, when another run holds one.
+        A run that changes hosts is their `owner` from here on, until `release`. One that will be `proving` steps logs
+        in to what their checks use besides. Raises LockedError, with no host locked by us, when another run holds one.
         """
-        self._connections.open(owner)
+        self._connections.open(owner, proving=proving)
 
     def release(self) -> None:
         """Let other runs have the hosts."""

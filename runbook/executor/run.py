@@ -52,6 +52,11 @@ class Run:
         """The targets on which any step's work lands."""
         return list(dict.fromkeys(target for step in self.steps for target in self.targets_of(step)))
 
+    def helping_targets(self) -> list[str]:
+        """The targets on which no work lands, and which the checks of what is looked at use."""
+        checks = [check for step in self.steps for check in step.checks() if self.scope.issuperset(check.on)]
+        return [name for name in dict.fromkeys(name for check in checks for name in check.by) if name in self.scope]
+
     def probes(self, steps: Sequence[Step], target: Target) -> list[str]:
         """All that these steps want read on a target."""
         return [
