@@ -60,6 +60,61 @@ def _options(
     pass
 
 
+def _of_site(what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(metavar="NAME=VALUE", help=what)
+    return option
+
+
+@app.command()
+def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
+    file: File = SITES,
+    ssh: Annotated[
+        list[str] | None, typer.Option(metavar="[NAME=]TARGET", help="A site's SSH target; once a site.")
+    ] = None,
+    fqdn: Annotated[list[str] | None, _of_site("Its name in DNS.")] = None,
+    address: Annotated[list[str] | None, _of_site("Its outer addresses, commas between; or `dynamic`.")] = None,
+    interface: Annotated[list[str] | None, _of_site("The interface for its link address.")] = None,
+    subnet: Annotated[list[str] | None, _of_site("Its subnet id, hexadecimal.")] = None,
+    lan_interface: Annotated[list[str] | None, _of_site("The interface of its LAN; or `none`.")] = None,
+    lan_host: Annotated[list[str] | None, _of_site("An SSH target on its LAN; or `none`.")] = None,
+    prefix: Annotated[str, typer.Option(help="Your private /48; a random one where it is not given.")] = "",
+    link_subnet: Annotated[str, typer.Option(help="The subnet id of the link network.")] = "",
+    directory: Annotated[str, typer.Option(help="letsencrypt, letsencrypt-staging, or an ACME directory's URL.")] = "",
+    ca_bundle: Annotated[str, typer.Option(help="The CAs that its HTTPS is trusted by; or `none`.")] = "",
+    trust_anchors: Annotated[str, typer.Option(help="The roots of its certificates, commas between; or `none`.")] = "",
+    contact: Annotated[str, typer.Option(help="Your e-mail address, for the authority.")] = "",
+    agree_to_terms: Annotated[bool, typer.Option("--agree-to-terms", help="Agree to the authority's terms.")] = False,
+    ssh_config: Annotated[str, typer.Option(help="Read in place of ~/.ssh/config; relative to the file.")] = "",
+    encapsulation: Annotated[str, typer.Option(help="auto, or always: ESP inside UDP even where no NAT is seen.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal.")] = False,
+) -> None:
+    """Describe your network: log in to its hosts, read them, propose everything else, and write sites.yaml."""
+    from runbook.init import init as interview
+
+    sites = {
+        "ssh": ssh,
+        "fqdn": fqdn,
+        "address": address,
+        "interface": interface,
+        "subnet": subnet,
+        "lan_interface": lan_interface,
+        "lan_host": lan_host,
+    }
+    others = {
+        "ssh_config": ssh_config,
+        "prefix": prefix,
+        "link_subnet": link_subnet,
+        "directory": directory,
+        "ca_bundle": ca_bundle,
+        "trust_anchors": trust_anchors,
+        "contact": contact,
+        "agree_to_terms": "true" if agree_to_terms else "",
+        "encapsulation": encapsulation,
+    }
+    given = {key: value for key, value in others.items() if value}
+    interview(file, {key: values for key, values in sites.items() if values}, given, yes=yes)
+
+
 @app.command()
 def audit(
     file: File = SITES,

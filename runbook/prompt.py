@@ -8,7 +8,7 @@ from runbook.executor import Choice
 from runbook.narrator import undoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runbook.events import Plan
     from runbook.narrator import Narrator
@@ -90,6 +90,28 @@ class Questions:
             secret = str(questionary.password(question).ask() or "")
         self._learn(secret)
         return secret
+
+    def text(self, question: str) -> str:
+        """A line of text; Ctrl-C is raised as KeyboardInterrupt, as by all that follows here."""
+        with self._terminal.held():
+            import questionary  # noqa: PLC0415 - see above
+
+            return str(questionary.text(question).unsafe_ask()).strip()
+
+    def choose(self, question: str, choices: Mapping[str, str]) -> str:
+        """One of `choices`, by its key; the values are what is shown."""
+        with self._terminal.held():
+            import questionary  # noqa: PLC0415 - see above
+
+            shown = [questionary.Choice(title, key) for key, title in choices.items()]
+            return str(questionary.select(question, choices=shown).unsafe_ask())
+
+    def agree(self, question: str, *, default: bool) -> bool:
+        """A yes or no."""
+        with self._terminal.held():
+            import questionary  # noqa: PLC0415 - see above
+
+            return bool(questionary.confirm(question, default=default).unsafe_ask())
 
 
 def yes(_: Plan) -> Choice:

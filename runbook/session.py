@@ -61,7 +61,8 @@ class Session:
         data = self.network.directory / ".runbook"
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
         self.log_path = self._report.with_suffix(".jsonl")
-        self._log = self._open_log(data)
+        self._log = open_log(self.log_path, data, self.redact)
+        self._log.write("begun", command=command)
         self.targets = self._targets(self.network, data)
         self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line, self.redact)
         self.executor = Executor(
@@ -123,17 +124,6 @@ class Session:
 
         signal.signal(signal.SIGINT, interrupted)
 
-    def _open_log(self, data: Path) -> RunLog:
-        try:
-            if not data.exists():
-                data.mkdir(mode=0o700)
-            log = RunLog(self.log_path, self.redact)
-        except OSError as error:
-            hint = f"make {data.parent} and {data} your own, or keep sites.yaml in a directory that is"
-            raise UsageError(f"no log can be kept in {data}: {error.strerror}", hint=hint) from error
-        log.write("begun", command=self._command)
-        return log
-
     def _confirm(self, *, yes: bool) -> Confirm:
         return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator)
 
@@ -165,6 +155,17 @@ class Session:
             observe=self._observe,
         )
         return Target(host, IMAGES, self.terminal.progress)
+
+
+def open_log(path: Path, data: Path, redact: Redactor) -> RunLog:
+    """Begin a run's log in `data`, which is made for the user's eyes alone; raises UsageError where that cannot be."""
+    try:
+        if not data.exists():
+            data.mkdir(mode=0o700)
+        return RunLog(path, redact)
+    except OSError as error:
+        hint = f"make {data.parent} and {data} your own, or keep sites.yaml in a directory that is"
+        raise UsageError(f"no log can be kept in {data}: {error.strerror}", hint=hint) from error
 
 
 def refuse_without_answer(*, yes: bool, json: bool) -> None:

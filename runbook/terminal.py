@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
 if TYPE_CHECKING:
@@ -51,6 +52,22 @@ class Terminal:
         if not self._colour or not styles:
             return text
         return f"\033[{';'.join(_CODES[each] for each in styles)}m{text}\033[0m"
+
+    @property
+    def width(self) -> int:
+        """How many columns there are; 80 where nobody says."""
+        return _width(self._out)
+
+    @property
+    def unicode(self) -> bool:
+        """Whether box drawing can be shown: Python takes a plain C locale for UTF-8, and its user may not."""
+        locale = next((each for name in ("LC_ALL", "LC_CTYPE", "LANG") if (each := os.environ.get(name))), "")
+        utf8 = (self._out.encoding or "").lower().replace("-", "") == "utf8"
+        return utf8 and locale not in {"C", "POSIX"}
+
+    def wrapped(self, text: str, indent: int = 0) -> list[str]:
+        """The text in lines that fit the terminal, `indent` columns of which are taken; at least one."""
+        return wrap(text, max(20, min(self.width, 100) - indent), break_on_hyphens=False) or [""]
 
     def line(self, text: str = "") -> None:
         """Write a line."""

@@ -117,7 +117,11 @@ def read(path: Path) -> Value:
     Raises:
         UsageError: The file cannot be read, is not UTF-8, is no YAML, or uses what is refused here.
     """
-    text = _decode(path)
+    return parse(path, _decode(path))
+
+
+def parse(path: Path, text: str) -> Value:
+    """Read the tree of a text that stands in `path`, or will; raises UsageError as `read` does."""
     try:
         composer = _Composer(path, text)
     except yaml.reader.ReaderError as error:

@@ -5,13 +5,13 @@ Each section has its module, `steps.yaml_...`; its values are those of `steps.ne
 
 from __future__ import annotations
 
-import secrets
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from steps.ipsec_options import Ipsec
 from steps.marked_yaml import read
 from steps.network import Network
+from steps.plan import random_prefix
 from steps.yaml_certificates import read_certificates
 from steps.yaml_ipsec import read_ipsec
 from steps.yaml_links import read_links
@@ -35,8 +35,12 @@ def load(path: Path) -> Network:
     Raises:
         UsageError: It makes no sense; the message begins `FILE:LINE: key.path: ` and says what to write instead.
     """
-    top = read(path).keys(("ula_prefix", "link_subnet", "certificates", "sites", "links"), ("ssh_config", "ipsec"))
-    directory = path.absolute().parent
+    return network(read(path), path.absolute().parent)
+
+
+def network(tree: Value, directory: Path) -> Network:
+    """Return the network that a tree describes as if it stood in a file in `directory`; raises UsageError as `load`."""
+    top = tree.keys(("ula_prefix", "link_subnet", "certificates", "sites", "links"), ("ssh_config", "ipsec"))
     prefix = _prefix(top["ula_prefix"])
     sites = read_sites(top["sites"], prefix, top["link_subnet"])
     return Network(
@@ -56,11 +60,11 @@ def _prefix(value: Value) -> IPv6Network:
     address, _, length = text.partition("/")
     base = ip_or_none(address)
     if not isinstance(base, IPv6Address):
-        raise value.wrong(f"`{text}` is no IPv6 prefix; write yours, such as {_random_prefix()}")
+        raise value.wrong(f"`{text}` is no IPv6 prefix; write yours, such as {random_prefix()}")
     if base in _RESERVED_ULA:
         raise value.wrong(f"`{text}` is in fc00::/8, which is reserved; write one that begins with fd (RFC 4193, 3.1)")
     if base not in _ULA:
-        raise value.wrong(f"`{text}` is no unique local prefix; write one that begins with fd, as {_random_prefix()}")
+        raise value.wrong(f"`{text}` is no unique local prefix; write one that begins with fd, as {random_prefix()}")
     prefix = IPv6Network((base, 48), strict=False)
     if length != "48":
         raise value.wrong(f"`{text}` must be a /48, from which each site gets a /64; write {prefix} if that is yours")
@@ -69,11 +73,6 @@ def _prefix(value: Value) -> IPv6Network:
     if len(set(base.packed[1:6])) == 1:
         raise value.wrong(
             f"`{text}` has no random global id, so that it will collide with others' (RFC 4193, 3.2); "
-            f"write a random one, such as {_random_prefix()}, which was made just now",
+            f"write a random one, such as {random_prefix()}, which was made just now",
         )
     return prefix
-
-
-def _random_prefix() -> IPv6Network:
-    """Make a ULA prefix to suggest (RFC 4193, section 3.2.2, with a better source of randomness)."""
-    return IPv6Network((b"\xfd" + secrets.token_bytes(5) + bytes(10), 48))

@@ -21,6 +21,7 @@ settings.register_profile("all", settings.get_profile("daily"), max_examples=200
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also what takes long: every crash point, many more examples")
+    parser.addoption("--update-screens", action="store_true", help="take what is seen now for what is to be seen")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,179 @@
+"""`runbook init`: from two SSH targets to a `sites.yaml`, by questions, by flags, or by both."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from runbook.desk import Desk
+from runbook.errors import UsageError
+from runbook.executor import StoppedError
+from runbook.interview import Interview
+from runbook.notebook import Notebook
+from runbook.review import Review
+from steps.answers import Answers, SiteAnswers
+from steps.yaml_text import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+WELCOME: Final = (
+    "This reads your hosts, changes nothing on them, and writes {file}, the description of your private network."
+)
+HOW_TO_ANSWER: Final = (
+    "Enter takes what stands in brackets. Ctrl-C stops; the same command goes on from there, with all answers kept."
+)
+_PROPOSED: Final = ("fqdn", "address", "interface", "subnet")
+"""What is proposed for each site, and must be given where nobody can agree to it."""
+
+
+def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, str], *, yes: bool) -> None:
+    """Write `file` after the interview.
+
+    Args:
+        file: Where the description is to be.
+        sites: The flags that are about a site, by the answer's name: `NAME=VALUE` each; of `ssh`, `TARGET` will do.
+        others: The other flags that were given, by the answer's name.
+        yes: Take every proposal, ask only for what there is none for.
+
+    Raises:
+        UsageError: A flag is wrong, or answers are missing and there is no terminal to ask at.
+        StoppedError: The user has stopped; what was answered is kept.
+    """
+    interactive = sys.stdin.isatty()
+    data = file.parent / ".runbook"
+    with Desk(data, sys.stdout, interactive=interactive) as desk:
+        notebook = Notebook(data)
+        answers = with_flags(_kept(notebook, desk, file), sites, others, file)
+        if not interactive:
+            _refuse_what_is_missing(answers, yes=yes)
+        ask = interactive and not yes
+        try:
+            desk.say(WELCOME.format(file=file))
+            if ask:
+                desk.say(HOW_TO_ANSWER)
+                _ask_to_replace(desk, file)
+            interview = Interview(desk, notebook, answers, file, ask=ask)
+            interview.run()
+            text = Review(interview).wanted()
+        except KeyboardInterrupt:
+            text = ""
+        if not text:
+            again = f"runbook init --file {file}"
+            raise StoppedError("stopped; your answers are kept", hint=f"go on with: {again}")
+        _write(desk, file, text, replace_it=ask or yes)
+        _tell_what_comes_next(desk, file, interview.to_mend)
+
+
+def with_flags(kept: Answers, sites: Mapping[str, Sequence[str]], others: Mapping[str, str], file: Path) -> Answers:
+    """The answers with those given by flag in their places; raises UsageError for a flag that makes no sense."""
+    answers = kept
+    if targets := sites.get("ssh"):
+        answers = replace(answers, sites=())
+        for text in targets:
+            name, _, target = text.rpartition("=")
+            site = _same_host(kept, name, target) or SiteAnswers(name=name, ssh=target)
+            answers = _checked(replace(answers, sites=(*answers.sites, site)), "ssh", text, file)
+    for key, texts in sites.items():
+        for text in texts if key != "ssh" else ():
+            answers = _checked(_with_site_flag(answers, key, text), key, text, file)
+    for key, text in others.items():
+        answers = _checked(answers.having(key, text), key, text, file)
+    return answers
+
+
+def _same_host(kept: Answers, name: str, target: str) -> SiteAnswers | None:
+    """What is known already of the host that a flag names."""
+    return next((site for site in kept.sites if site.ssh == target and name in {"", site.name}), None)
+
+
+def _with_site_flag(answers: Answers, key: str, text: str) -> Answers:
+    name, found, value = text.partition("=")
+    names = [site.name for site in answers.sites if site.name]
+    if not (found and value):
+        raise UsageError(
+            f"{_flag(key)} {text} is not NAME=VALUE", hint=f"such as {_flag(key)} {(*names, 'home')[0]}=..."
+        )
+    if name not in names:
+        hint = f"the sites are: {', '.join(names)}" if names else "name the sites: --ssh NAME=TARGET for each"
+        raise UsageError(f"{_flag(key)} {text}: there is no site {name!r}", hint=hint)
+    at = [site.name for site in answers.sites].index(name)
+    return answers.having_site(at, replace(answers.sites[at], **{key: value}))
+
+
+def _checked(answers: Answers, key: str, text: str, file: Path) -> Answers:
+    if wrong := problem(answers, file):
+        raise UsageError(f"{_flag(key)} {text}: {wrong}")
+    return answers
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _kept(notebook: Notebook, desk: Desk, file: Path) -> Answers:
+    """The answers of an earlier interview, as long as they make sense."""
+    answers = notebook.read()
+    if wrong := problem(answers, file):
+        desk.complain(f"the answers kept in {notebook.path} do not fit any more, and are not used: {wrong}")
+        return Answers()
+    return answers
+
+
+def _refuse_what_is_missing(answers: Answers, *, yes: bool) -> None:
+    missing = {0: ["--ssh NAME=TARGET for each of two sites"], 1: ["--ssh NAME=TARGET for another site"]}.get(
+        len(answers.sites), []
+    )
+    if not yes:
+        for site in answers.sites:
+            missing += [f"{_flag(key)} {site.name or 'NAME'}=..." for key in _PROPOSED if not getattr(site, key)]
+        missing += [_flag(key) for key in ("prefix", "link_subnet", "directory") if not getattr(answers, key)]
+    missing += [_flag(key) for key in ("contact", "agree_to_terms") if not getattr(answers, key)]
+    if missing:
+        raise UsageError(
+            f"there is no terminal to ask at, and these are missing: {', '.join(missing)}",
+            hint="give them" if yes else "give them, or --yes for those that can be proposed",
+        )
+
+
+def _ask_to_replace(desk: Desk, file: Path) -> None:
+    if file.exists() and not desk.questions.agree(
+        f"{file} is there already. Make it anew, and keep a copy of it?", default=False
+    ):
+        raise StoppedError(f"{file} stays as it is", hint=f"look at it with: runbook audit --file {file}")
+
+
+def _write(desk: Desk, file: Path, text: str, *, replace_it: bool) -> None:
+    """Write the file, whole or not at all; one that is there and says something else is kept under another name."""
+    if file.exists():
+        if file.read_text(encoding="utf-8", errors="surrogateescape") == text:
+            desk.terminal.line(f"{file} says so already")
+            return
+        if not replace_it:
+            raise UsageError(f"{file} is there already, and says something else", hint="give --yes to replace it")
+        copy = _free(file)
+        file.rename(copy)
+        desk.terminal.line(f"the {file.name} that was there is now {copy}")
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+    desk.terminal.line(f"{file} is written")
+
+
+def _free(file: Path) -> Path:
+    number = 1
+    while (copy := file.with_name(f"{file.name}.{number}")).exists():
+        number += 1
+    return copy
+
+
+def _tell_what_comes_next(desk: Desk, file: Path, to_mend: Sequence[str]) -> None:
+    line = desk.terminal.line
+    if to_mend:
+        line("before `runbook apply` can succeed, mend what is marked with ! above")
+    option = "" if str(file) == "sites.yaml" else f" --file {file}"
+    line("next:")
+    line(f"  runbook audit{option}    compares it with the hosts, and changes nothing")
+    line(f"  runbook apply{option}    asks before each step that changes something")

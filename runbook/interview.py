@@ -1,0 +1,253 @@
+"""The questions of `runbook init`: what is asked, what is proposed for which reason, what a wrong answer is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from runbook.errors import RunbookError, UsageError
+from steps.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
+from steps.certificate_options import DIRECTORIES
+from steps.plan import random_prefix
+from steps.reasons import leads
+from steps.survey_words import Told
+from steps.yaml_text import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from runbook.desk import Desk
+    from runbook.notebook import Notebook
+    from steps.survey import Survey
+
+QUESTIONS: Final[Mapping[str, str]] = {
+    "ssh": "user@host, as for `ssh`",
+    "name": "what it is called here, in a word",
+    "fqdn": "its full name in DNS, for its certificate",
+    "address": f"its outer addresses, with commas between, or `{DYNAMIC}` where they change",
+    "interface": "the interface that carries its address in the link network",
+    "subnet": "its subnet id, one to four hexadecimal digits",
+    "lan_interface": f"the interface of its LAN, where it is to be that LAN's gateway, or `{NONE}`",
+    "lan_host": f"an SSH target on that LAN, to prove that it is one, or `{NONE}`",
+    "prefix": "Your private /48",
+    "link_subnet": "The subnet id of the link network, one to four hexadecimal digits",
+    "directory": "The https URL of its ACME directory",
+    "ca_bundle": f"The file with the CAs that its own HTTPS is trusted by, or `{NONE}` for this system's",
+    "trust_anchors": f"The files with the roots of its certificates, commas between, or `{NONE}` for Let's Encrypt's",
+    "contact": "Your e-mail address, which the authority may write to",
+    "encapsulation": "ESP inside UDP: `auto` where a NAT is seen, or `always`",
+}
+"""By the answer's name, as a person is asked; those of a site follow its name and a colon."""
+AUTHORITIES: Final[Mapping[str, str]] = {
+    "letsencrypt": "Let's Encrypt",
+    "letsencrypt-staging": "Let's Encrypt's staging, for a trial: what it issues is trusted by nobody else",
+    "other": "another authority that speaks ACME",
+}
+TERMS: Final = "https://letsencrypt.org/repository/"
+_ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
+_ENDS: Final = 2
+"""How many sites make the smallest network."""
+
+
+class Interview:
+    """Asks what is missing, keeps each answer at once, and checks what can be checked."""
+
+    def __init__(self, desk: Desk, notebook: Notebook, answers: Answers, file: Path, *, ask: bool) -> None:
+        """Go on from `answers`; `ask`: put every question, not only those for which there is no proposal."""
+        self.answers = answers
+        self.known = Known()
+        self.desk = desk
+        self.file = file
+        self.ask = ask
+        self._notebook = notebook
+        self._leads: dict[str, Told] = {}
+        self._ports: list[Told] = []
+        if answers.sites:
+            desk.say(f"Your answers from before are taken up again. To begin anew, remove {notebook.path}.")
+        self._keep(answers.having("prefix", answers.prefix or str(random_prefix())))
+
+    @property
+    def plan(self) -> Answers:
+        """All answers, the missing ones as proposed."""
+        return complete(self.answers, self.known)
+
+    @property
+    def to_mend(self) -> list[str]:
+        """What was found that has to be mended before the tunnel can be."""
+        found = [
+            f"{site.name}: {told.what}: {told.text}"
+            for site in self.plan.sites
+            for told in self.desk.found.get(site.ssh, ())
+            if told.wrong
+        ]
+        names = [self._leads[site.fqdn] for site in self.plan.sites if site.fqdn in self._leads]
+        return [*found, *(f"{told.what} {told.text}" for told in (*names, *self._ports) if told.wrong)]
+
+    def run(self) -> None:
+        """Ask from the first question to the last; what is answered already is passed over."""
+        for number in range(max(_ENDS, len(self.answers.sites))):
+            self.meet(number)
+        for number in range(len(self.answers.sites)):
+            self.name(number)
+        self.try_ports()
+        self._authority()
+
+    def meet(self, number: int) -> None:
+        """Have a site's SSH target, log in there and read the host; a host that cannot be read is asked for again."""
+        if number >= len(self.answers.sites):
+            self._keep(self.answers.having_site(number, SiteAnswers()))
+        while True:
+            site = self.answers.sites[number]
+            if not site.ssh:
+                which = _ORDINALS[number] if number < len(_ORDINALS) else "next"
+                self.site(number, "ssh", question=f"The {which} host ({QUESTIONS['ssh']})")
+                site = self.answers.sites[number]
+            try:
+                self.known.surveys[site.ssh] = self.desk.meet(site.ssh, self._ssh_config())
+            except RunbookError as error:
+                if not self.desk.interactive:
+                    raise
+                self.desk.complain(str(error), error.hint)
+                self._keep(self._with(number, ssh=""))
+            else:
+                self._keep(self._with(number, name=self.plan.sites[number].name))
+                return
+
+    def name(self, number: int) -> None:
+        """Have a site's name in DNS, and see where it leads."""
+        site = self.answers.sites[number]
+        survey = self.known.surveys[site.ssh]
+        if not site.fqdn:
+            for each in fqdns(site, survey, self.known):
+                self._see(each, survey)
+            self.site(number, "fqdn", next(iter(fqdns(site, survey, self.known)), ""))
+        while True:
+            fqdn = self.answers.sites[number].fqdn
+            if fqdn not in self._leads:
+                self._see(fqdn, survey)
+            if not self._leads[fqdn].wrong or not self.ask:
+                return
+            match self._after_trouble("another name"):
+                case "other":
+                    self.site(number, "fqdn")
+                case "on":
+                    return
+                case _:
+                    del self._leads[fqdn]
+
+    def _see(self, name: str, survey: Survey) -> None:
+        """Look a name up, and say where it leads."""
+        found = self.known.names[name] = self.desk.look_up(name)
+        strange = not found or not (survey.own & set(found) or behind_nat(survey))
+        self._leads[name] = Told(name, leads(found, survey), wrong=strange)
+        self.desk.note(f"{name} {self._leads[name].text}", wrong=strange)
+
+    def try_ports(self) -> None:
+        """See that port 80 of each name leads to its host."""
+        while True:
+            self._ports = self.desk.look_out({site.ssh: site.fqdn for site in self.answers.sites}, self.known)
+            if not any(told.wrong for told in self._ports) or not self.ask:
+                return
+            if self._after_trouble("") == "on":
+                return
+
+    def add(self) -> None:
+        """Have one more site."""
+        self._look_at(len(self.answers.sites))
+
+    def change(self, number: int, key: str) -> None:
+        """Have one answer of a site's anew, and look again at what follows from it."""
+        if key == "ssh":
+            self._keep(self.answers.having_site(number, SiteAnswers()))
+            self._look_at(number)
+            return
+        self.site(number, key, getattr(self.plan.sites[number], key))
+        if key == "fqdn":
+            self._leads.pop(self.answers.sites[number].fqdn, None)
+            self.name(number)
+            self.try_ports()
+
+    def _look_at(self, number: int) -> None:
+        self.meet(number)
+        self.name(number)
+        self.try_ports()
+
+    def site(self, number: int, key: str, proposal: str = "", question: str = "") -> None:
+        """Have one answer of a site's: the proposal where nothing is asked, else what is typed."""
+        name = self.answers.sites[number].name
+
+        def put(text: str) -> Answers:
+            return self._with(number, **{key: text})
+
+        flag = f"--{key.replace('_', '-')} {name}=..." if name else f"--{key} NAME=TARGET"
+        self._answer(put, question or f"{name}: {QUESTIONS[key]}", proposal, flag)
+
+    def network(self, key: str, proposal: str = "") -> None:
+        """Have one answer that is no site's."""
+
+        def put(text: str) -> Answers:
+            return self.answers.having(key, text)
+
+        self._answer(put, QUESTIONS[key], proposal, f"--{key.replace('_', '-')}")
+
+    def _answer(self, put: Callable[[str], Answers], question: str, proposal: str, flag: str) -> None:
+        if not self.ask and proposal:
+            self._keep(put(proposal))
+            return
+        if not self.desk.interactive:
+            raise UsageError(f"there is no terminal to ask at, and no proposal for {flag}", hint=f"give {flag}")
+        while True:
+            typed = self.desk.questions.text(f"{question}{f' [{proposal}]' if proposal else ''}:") or proposal
+            wrong = problem(put(typed), self.file) if typed else "there is nothing to propose here: an answer is needed"
+            if not wrong:
+                self._keep(put(typed))
+                return
+            self.desk.complain(wrong)
+
+    def change_network(self, key: str) -> None:
+        """Have one answer anew that is no site's, and what goes with it."""
+        if key == "directory":
+            for each in ("directory", "ca_bundle", "trust_anchors", "agree_to_terms"):
+                self._keep(self.answers.having(each, ""))
+            self._authority()
+        else:
+            self.network(key, getattr(self.plan, key))
+
+    def _authority(self) -> None:
+        """Have where certificates come from, and that its terms are agreed to."""
+        if not self.answers.directory:
+            chosen = self.desk.questions.choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else ""
+            if chosen == "other":
+                self.network("directory")
+            else:
+                self._keep(self.answers.having("directory", chosen or "letsencrypt"))
+        if self.answers.directory not in DIRECTORIES:
+            for key in ("ca_bundle", "trust_anchors"):
+                if not getattr(self.answers, key):
+                    self.network(key, NONE)
+        if not self.answers.contact:
+            self.network("contact")
+        while not self.answers.agree_to_terms:
+            if not self.desk.interactive:
+                raise UsageError("the authority's terms of service are not agreed to", hint="give --agree-to-terms")
+            where = f" ({TERMS})" if self.answers.directory in DIRECTORIES else ""
+            if self.desk.questions.agree(f"Do you agree to the authority's terms of service?{where}", default=False):
+                self._keep(self.answers.having("agree_to_terms", "true"))
+            else:
+                self.desk.complain(problem(self.answers.having("agree_to_terms", "false"), self.file))
+
+    def _after_trouble(self, other: str) -> str:
+        choices = {"again": "look again", "other": other, "on": "go on, and mend it before `runbook apply`"}
+        return self.desk.questions.choose("What now?", {key: text for key, text in choices.items() if text})
+
+    def _with(self, number: int, **values: str) -> Answers:
+        return self.answers.having_site(number, replace(self.answers.sites[number], **values))
+
+    def _keep(self, answers: Answers) -> None:
+        self.answers = answers
+        self._notebook.write(answers)
+
+    def _ssh_config(self) -> Path | None:
+        text = self.answers.ssh_config
+        return self.file.absolute().parent / text if text else None

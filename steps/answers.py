@@ -1,0 +1,179 @@
+"""What `runbook init` is told and what it proposes: the answers of which `sites.yaml` is made, each with its reason.
+
+An answer is a text, as typed or given by flag; what was not answered is empty, and `complete` proposes it from what was
+read of the hosts. What is said in favour of a value depends on the value alone, not on who chose it: the same answers
+make the same file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from steps.plan import FIRST_LINK_SUBNET, SubnetId, next_free, random_prefix, subnet_from_mac
+from steps.yaml_words import FQDN, LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steps.survey import Address, Survey
+
+NONE: Final = "none"
+"""The answer that there is none, where an empty one is no answer."""
+DYNAMIC: Final = "dynamic"
+LIBIPSEC_PACKAGE: Final = "libcharon-extra-plugins"
+_INNER_DOMAINS: Final = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
+"""Domains that no certificate authority of the internet vouches for (RFC 6761, 6762, 8375; ICANN's .internal)."""
+
+
+@dataclass(frozen=True)
+class SiteAnswers:
+    """What is known of one site; the fields are those of `sites.yaml`."""
+
+    ssh: str = ""
+    name: str = ""
+    fqdn: str = ""
+    address: str = ""
+    interface: str = ""
+    subnet: str = ""
+    lan_interface: str = ""
+    lan_host: str = ""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is known of the network; lists are separated by commas."""
+
+    sites: Sequence[SiteAnswers] = ()
+    prefix: str = ""
+    link_subnet: str = ""
+    directory: str = ""
+    ca_bundle: str = ""
+    trust_anchors: str = ""
+    contact: str = ""
+    agree_to_terms: str = ""
+    ssh_config: str = ""
+    encapsulation: str = ""
+
+    def having(self, key: str, text: str) -> Answers:
+        """The same with another answer that is no site's."""
+        values: dict[str, Any] = {key: text}
+        return replace(self, **values)
+
+    def having_site(self, number: int, site: SiteAnswers) -> Answers:
+        """The same with another site in that place, or behind the last."""
+        return replace(self, sites=(*self.sites[:number], site, *self.sites[number + 1 :]))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found out: of each host by its SSH target, and in DNS by name (None: the name has no address)."""
+
+    surveys: dict[str, Survey] = field(default_factory=dict)
+    names: dict[str, Sequence[Address] | None] = field(default_factory=dict)
+
+
+def items(text: str) -> list[str]:
+    """The items of an answer that is a list."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def complete(answers: Answers, known: Known) -> Answers:
+    """The answers with a proposal for each that is missing, where there is one; what is given stays."""
+    sites: list[SiteAnswers] = []
+    for site in answers.sites:
+        sites.append(_complete_site(site, sites, known))
+    answers = replace(answers, sites=tuple(sites), prefix=answers.prefix or str(random_prefix()))
+    ids = subnet_ids(answers, known)
+    sites = [replace(site, subnet=site.subnet or f"{found.value:x}") for site, found in zip(sites, ids, strict=True)]
+    taken = {int(each.subnet, 16) for each in sites if _is_id(each.subnet)}
+    without_esp = any(survey.kernel_esp is False for survey in known.surveys.values())
+    return replace(
+        answers,
+        sites=tuple(sites),
+        link_subnet=answers.link_subnet or f"{next_free(FIRST_LINK_SUBNET, taken):x}",
+        directory=answers.directory or "letsencrypt",
+        encapsulation=answers.encapsulation or ("always" if without_esp else "auto"),
+    )
+
+
+def _complete_site(site: SiteAnswers, others: Sequence[SiteAnswers], known: Known) -> SiteAnswers:
+    survey = known.surveys.get(site.ssh)
+    if survey is None:
+        return site
+    fqdn = site.fqdn or next(iter(fqdns(site, survey, known)), "")
+    site = replace(site, fqdn=fqdn, interface=site.interface or survey.uplink)
+    return replace(
+        site,
+        name=site.name or _free_name(site, survey, others),
+        address=site.address or propose_address(survey, known.names.get(fqdn) or ()),
+        lan_interface=site.lan_interface or (next(iter(survey.lans), NONE) if survey.forwards else NONE),
+        lan_host=site.lan_host or NONE,
+    )
+
+
+def fqdns(site: SiteAnswers, survey: Survey, known: Known) -> list[str]:
+    """Names that the site may have, the likeliest first: one that leads to it, then one that leads anywhere."""
+    typed = site.ssh.rpartition("@")[2].partition(":")[0].lower()
+    found = [
+        each
+        for each in dict.fromkeys((survey.full_name, typed, survey.hostname))
+        if FQDN.fullmatch(each) and not each.endswith(_INNER_DOMAINS)
+    ]
+
+    def leads_here(name: str) -> int:
+        addresses = known.names.get(name) or ()
+        return 2 if survey.own & set(addresses) else 1 if addresses else 0
+
+    return sorted(found, key=leads_here, reverse=True)
+
+
+def _free_name(site: SiteAnswers, survey: Survey, others: Sequence[SiteAnswers]) -> str:
+    taken = {each.name for each in others}
+    labels = [each.partition(".")[0] for each in (survey.hostname, site.fqdn)]
+    sound = [each for each in labels if LABEL.fullmatch(each) and each != "localhost"] or ["site"]
+    numbered = [f"{sound[0]}-{number}" for number in range(2, len(taken) + 3)]
+    return next(each for each in (*sound, *numbered) if each not in taken)
+
+
+def propose_address(survey: Survey, named: Sequence[Address]) -> str:
+    """The addresses that other sites can be told, else `dynamic`.
+
+    Those that the name leads to, where the host has some of them itself; else what it has. A host that is behind a NAT
+    in one of the families has a line of the kind whose addresses change.
+    """
+    if not survey.public or behind_nat(survey):
+        return DYNAMIC
+    both = [each for each in survey.public if each.address in named]
+    return ", ".join(str(each.address) for each in both or survey.public)
+
+
+def behind_nat(survey: Survey) -> bool:
+    """Whether its IPv4 address, or all that it has, is private: others reach it at another, if at all."""
+    return any(not each.public for each in survey.outer if each.address.version == 4) or (  # noqa: PLR2004 - IP's versions
+        bool(survey.outer) and not survey.public
+    )
+
+
+def subnet_ids(answers: Answers, known: Known) -> list[SubnetId]:
+    """What is proposed as each site's subnet id, given the ids that others were given already."""
+    taken = {int(site.subnet, 16): site.name or site.ssh for site in answers.sites if _is_id(site.subnet)}
+    if _is_id(answers.link_subnet):
+        taken.setdefault(int(answers.link_subnet, 16), "the links")
+    found = []
+    for site in answers.sites:
+        survey = known.surveys.get(site.ssh)
+        mine = int(site.subnet, 16) if _is_id(site.subnet) else None
+        mac = survey.macs.get(site.interface, "") if survey else ""
+        others = {number: name for number, name in taken.items() if number != mine}
+        proposed = subnet_from_mac(site.interface, mac, others)
+        taken.setdefault(proposed.value if mine is None else mine, site.name or site.ssh)
+        found.append(proposed)
+    return found
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return 0 < int(text, 16) <= 0xFFFF  # noqa: PLR2004 - sixteen bits
+    except ValueError:
+        return False
