@@ -78,11 +78,6 @@ class Review:
         """Show the plan; whether it can be written."""
         line, plan, known = self._terminal.line, self._interview.plan, self._interview.known
         wrong = self._wrong()
-        line()
-        if not wrong:
-            network = described(plan, known, self._interview.file)
-            for each in picture(network, self._terminal.width - 1, unicode=self._terminal.unicode):
-                line(each)
         for site in plan.sites:
             line()
             line(self._terminal.paint(site.name, "bold"))
@@ -91,6 +86,11 @@ class Review:
         line(self._terminal.paint("all together", "bold"))
         self._table(plan, _NETWORK_ROWS, network_reasons(plan, known))
         line()
+        if not wrong:
+            network = described(plan, known, self._interview.file)
+            for each in picture(network, self._terminal.width - 1, unicode=self._terminal.unicode):
+                line(each)
+            line()
         troubles = [wrong] if wrong else list(self._in_the_way(network))
         for each in (*troubles, *self._interview.to_mend):
             self._interview.desk.complain(each)
@@ -107,12 +107,11 @@ class Review:
             value = str(getattr(values, name))
             if value in {"", NONE} and name not in reasons:
                 continue
-            pieces = self._terminal.wrapped(value, _LABELS + 2)
-            self._terminal.line(f"  {name:{_LABELS}}{pieces[0]}")
-            for piece in pieces[1:]:
+            said = f"{value} ({reasons[name]})" if name in reasons else value
+            first, *more = self._terminal.wrapped(said, _LABELS + 2)
+            self._terminal.line(f"  {name:{_LABELS}}{first}")
+            for piece in more:
                 self._terminal.line(f"{'':{_LABELS + 2}}{piece}")
-            for piece in self._terminal.wrapped(reasons.get(name, ""), _LABELS + 4) if name in reasons else ():
-                self._terminal.line(f"{'':{_LABELS + 4}}{self._terminal.paint(piece, 'dim')}")
 
     def _change(self) -> None:
         """Ask which answer, and have it anew; what follows from it is looked at anew, too."""
