@@ -1,12 +1,13 @@
 # Looks on for some seconds: which of the marked connections to a port arrive here, and a word for who asks for it.
-# perl - SECONDS PORT PATH WORD MARK...; says "ready" on standard error, then prints each mark that has arrived.
+# perl - SECONDS PORT PATH WORD END MARK...; says "ready" on standard error, then prints each mark that has arrived.
+# It is over when a connection marked with END arrives.
 use strict;
 use warnings;
 use Socket;
 
-my ($seconds, $port, $path, $word, @marks) = @ARGV;
+my ($seconds, $port, $path, $word, $last, @marks) = @ARGV;
 my %wanted = map { $_ => 1 } @marks;
-my $unserved = @marks;
+my $over;
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
 alarm $seconds + 5;    # whatever happens
@@ -31,7 +32,7 @@ print STDERR "ready\n";
 
 my (%asked, %clients);
 my $end = time + $seconds;
-while ((my $left = $end - time) > 0 && $unserved > 0) {
+while ((my $left = $end - time) > 0 && !$over) {
     my $bits = '';
     for my $each (grep { $_ } $tap, $listener, values %clients) { vec($bits, fileno $each, 1) = 1 }
     select $bits, undef, undef, $left;
@@ -49,7 +50,6 @@ while ((my $left = $end - time) > 0 && $unserved > 0) {
         next if $got && !$whole;
         if (($asked{$number} // '') =~ m{^GET \Q$path\E }) {
             syswrite $client, "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n$word";
-            $unserved--;
         }
         delete $asked{$number};
         delete $clients{$number};
@@ -76,5 +76,6 @@ sub arrived {
         next unless $kind == 2 && @value == 2;
         my $size = $value[0] * 256 + $value[1];
         print "$size\n" if delete $wanted{$size};
+        $over = 1 if $size == $last;
     }
 }

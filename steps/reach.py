@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from runbook.errors import RunbookError
 from runbook.script import heredoc, quote
-from steps.challenge_fetch import NO_ROUTE, system_addresses
+from steps import web_client
+from steps.web_client import NO_ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ class Arrival:
 def addresses_of(name: str) -> list[Address] | None:
     """All addresses of a name, IPv4 first, by this machine's resolver; None where it has none."""
     try:
-        found = [ip_address(address) for address, _ in system_addresses(name, PORT)]
+        found = [ip_address(address) for address, _ in web_client.addresses_of(name, PORT)]
         return sorted(found, key=lambda each: each.version)
     except OSError:
         return None
@@ -87,8 +88,9 @@ def look(host: Host, addresses: Sequence[Address]) -> Mapping[Address, Arrival]:
         RunbookError: The host cannot be reached any more.
     """
     word, path = secrets.token_hex(16), f"/.well-known/acme-challenge/{secrets.token_urlsafe(16)}"
-    marks = dict(zip(addresses, secrets.SystemRandom().sample(_MARKS, len(addresses)), strict=True))
-    words = [str(WINDOW), str(PORT), path, word, *map(str, marks.values())]
+    last, *others = secrets.SystemRandom().sample(_MARKS, len(addresses) + 1)
+    marks = dict(zip(addresses, others, strict=True))
+    words = [str(WINDOW), str(PORT), path, word, str(last), *map(str, marks.values())]
     script = f"perl - {' '.join(map(quote, words))} {heredoc(_LOOKOUT)}"
     ready, over = threading.Event(), threading.Event()
 
@@ -110,6 +112,8 @@ def look(host: Host, addresses: Sequence[Address]) -> Mapping[Address, Arrival]:
             return {}
         tries = {each: pool.submit(_connect, each, mark, path, word) for each, mark in marks.items()}
         outcomes = {each: one.result() for each, one in tries.items()}
+        for each in addresses:
+            _knock(each, last)
         lines = looking.result().stdout.split()
     sighted = "blind" not in lines
 
@@ -135,12 +139,24 @@ def look_at_all(hosts: Mapping[H, Sequence[Address]]) -> Mapping[H, Mapping[Addr
         return dict(zip(asked, pool.map(one, asked, asked.values()), strict=True))
 
 
-def _connect(address: Address, mark: int, path: str, word: str) -> Outcome:
+def _socket(address: Address, mark: int) -> socket.socket:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's versions
-    with socket.socket(family, socket.SOCK_STREAM) as line:
+    line = socket.socket(family, socket.SOCK_STREAM)
+    with suppress(OSError):  # unknown elsewhere than on Linux: then its arrival is not seen
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mark)
+    return line
+
+
+def _knock(address: Address, mark: int) -> None:
+    """Send the first packet of a connection, and wait for nothing."""
+    with _socket(address, mark) as line, suppress(OSError):
+        line.settimeout(0)
+        line.connect_ex((str(address), PORT))
+
+
+def _connect(address: Address, mark: int, path: str, word: str) -> Outcome:
+    with _socket(address, mark) as line:
         line.settimeout(PATIENCE)
-        with suppress(OSError):  # unknown elsewhere than on Linux: then its arrival is not seen
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mark)
         try:
             line.connect((str(address), PORT))
         except ConnectionRefusedError:

@@ -43,9 +43,12 @@ _VIRTUAL: Final = re.compile(
 _CONNECTION: Final = re.compile(r"^ *(?P<name>[^\s:{}\[\]]+): +(?:IKEv[12]|\S+\.\.\.\S+ +IKEv[12])", re.MULTILINE)
 """A connection as `swanctl --list-conns` and `ipsec statusall` begin one."""
 
-_FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
+FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "release": """. /etc/os-release && printf '%s\\n' "$ID" "${VERSION_CODENAME:-}" "${PRETTY_NAME:-$ID}" """,
+        "release": """\
+# shellcheck source=/dev/null
+. /etc/os-release && printf '%s\\n' "$ID" "${VERSION_CODENAME:-}" "${PRETTY_NAME:-$ID}"
+""",
         "names": "hostname; timeout 5 hostname -f",
         "addresses": "ip -j address show",
         "routes4": "ip -j -4 route show table all",
@@ -80,6 +83,7 @@ else echo no; fi""",
         "clock": "date +%s",
     },
 )
+"""Each piece of the script, by what it reads."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def survey(host: Host) -> Survey:
     Raises:
         RunbookError: It cannot be reached, or root cannot be had.
     """
-    batch = Batch(_FRAGMENTS)
+    batch = Batch(FRAGMENTS)
     answer = host.run(batch.text, purpose="survey", timeout=SECONDS)
     return parse(batch.split(answer.stdout))
 

@@ -21,7 +21,7 @@ TIMEOUT: Final = 10.0
 PORTS: Final = {"http": 80, "https": 443}
 
 # This machine has no way to that family of addresses at all, which says nothing about the site.
-_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class NoRouteError(Exception):
@@ -69,7 +69,7 @@ def get(url: str, address: Address, longest: int = 0) -> Answer:
         answer = connection.getresponse()
         return Answer(answer.status, answer.getheader("Location", ""), answer.read(longest))
     except OSError as error:
-        if error.errno in _NO_ROUTE:
+        if error.errno in NO_ROUTE:
             raise NoRouteError from error
         raise
     finally:

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import combinations
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
@@ -120,7 +121,7 @@ def _said(key: str, value: str, comment: str) -> Iterator[str]:
     """A line with its comment behind it, or above where it is long."""
     line = _line(key, value, comment)
     if len(line) > _WIDTH:
-        yield f"    # {comment}"
+        yield from (f"    # {each}" for each in wrap(comment, _WIDTH - 6))
         line = _line(key, value)
     yield line
 

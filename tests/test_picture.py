@@ -34,7 +34,7 @@ def test_three_sites(request: pytest.FixtureRequest) -> None:
     same(request, "picture-three", "\n".join(picture(network, 80)))
 
 
-@pytest.mark.parametrize("width", range(30, 130))
+@pytest.mark.parametrize("width", range(36, 130))
 @pytest.mark.parametrize("unicode", [True, False])
 def test_it_fits_and_says_all(width: int, *, unicode: bool) -> None:
     drawn = picture(ARTICLE, width, unicode=unicode)

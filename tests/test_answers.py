@@ -1,0 +1,207 @@
+"""From answers and proposals to a `sites.yaml`: what is proposed, why, and what is refused in which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from surveyed import link, surveyed
+
+from runbook.errors import UsageError
+from steps.answers import Answers, Known, SiteAnswers, complete
+from steps.reasons import site_reasons
+from steps.sites_yaml import load
+from steps.yaml_text import described, problem, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steps.survey import Survey
+
+FILE = Path("sites.yaml")
+HOME = surveyed(link("eth0", "192.168.1.2/24"), link("eth1", "10.0.0.1/24"), names="home\nhome.lan\n")
+VPS4 = surveyed(link("ens3", "192.0.2.4/24", "2001:db8::4/64"), uplink="ens3", names="vps4\nvps4.example.org\n")
+ANSWERS = Answers(
+    sites=(SiteAnswers(ssh="me@home.example.org"), SiteAnswers(ssh="vps4")),
+    prefix="fdd7:5938:e2e6::/48",
+    contact="me@example.org",
+    agree_to_terms="true",
+)
+
+
+def known(home: Survey = HOME, vps4: Survey = VPS4, named: Sequence[str] = ("192.0.2.4", "2001:db8::4")) -> Known:
+    """What was found out: the name of vps4 leads to `named`, that of home to its router."""
+    leads = {"vps4": named, "home": ["198.51.100.7"]}
+    return Known(
+        {"me@home.example.org": home, "vps4": vps4},
+        {f"{name}.example.org": [ip_address(each) for each in found] or None for name, found in leads.items()},
+    )
+
+
+def test_two_ssh_targets_a_contact_and_consent_are_enough() -> None:
+    plan = complete(ANSWERS, known())
+    home, vps4 = plan.sites
+    assert (home.name, home.fqdn, home.address, home.interface) == ("home", "home.example.org", "dynamic", "eth0")
+    assert (vps4.name, vps4.fqdn, vps4.address) == ("vps4", "vps4.example.org", "192.0.2.4, 2001:db8::4")
+    assert (home.subnet, vps4.subnet, plan.link_subnet) == ("8e71", "8e72", "3")
+    network = described(plan, known(), FILE)
+    assert network.sites["home"].dynamic
+    assert network.links[0].initiator == "home"
+
+
+def test_every_proposal_has_its_reason() -> None:
+    plan = complete(ANSWERS, known())
+    home, vps4 = (site_reasons(plan, site, known()) for site in plan.sites)
+    assert home["fqdn"] == "leads to 198.51.100.7, which this host does not have itself"
+    assert home["address"] == "behind a NAT: its own address is 192.168.1.2"
+    assert vps4["address"] == "it has them itself, and its name leads there"
+    assert vps4["interface"] == "carries its default route"
+    assert "8e71, the end of ens3's MAC address, 02:00:00:00:8e:71, is that of home" in vps4["subnet"]
+    assert "eth1 may lead to a LAN" in home["lan_interface"]
+
+
+def test_what_is_given_stays_and_what_follows_from_it_is_proposed() -> None:
+    given_id = replace(ANSWERS.sites[1], subnet="8e71", name="far")
+    plan = complete(replace(ANSWERS, sites=(ANSWERS.sites[0], given_id), link_subnet="8e72"), known())
+    assert plan.sites[1].name == "far"
+    assert plan.sites[0].subnet == "8e73"
+    assert "is that of far" in site_reasons(plan, plan.sites[0], known())["subnet"]
+
+
+def test_a_gateway_is_proposed_to_be_one_where_it_forwards() -> None:
+    router = replace(HOME, forwards=True)
+    plan = complete(ANSWERS, known(router))
+    assert plan.sites[0].lan_interface == "eth1"
+    assert described(plan, known(router), FILE).sites["home"].lan_interface == "eth1"
+
+
+def test_of_addresses_those_are_proposed_that_the_name_leads_to() -> None:
+    plan = complete(ANSWERS, known(named=["192.0.2.4"]))
+    assert plan.sites[1].address == "192.0.2.4"
+    elsewhere = complete(ANSWERS, known(named=["198.51.100.9"]))
+    assert elsewhere.sites[1].address == "192.0.2.4, 2001:db8::4"
+
+
+def test_a_name_that_leads_here_is_preferred_to_one_that_does_not() -> None:
+    host = surveyed(link("eth0", "192.0.2.4/24"), names="web\nweb.example.net\n")
+    site = SiteAnswers(ssh="me@vps4.example.org")
+    found = Known({site.ssh: host}, {"vps4.example.org": [ip_address("192.0.2.4")], "web.example.net": None})
+    assert complete(replace(ANSWERS, sites=(site,)), found).sites[0].fqdn == "vps4.example.org"
+
+
+def test_hosts_of_the_same_name_are_told_apart() -> None:
+    host = surveyed(link("eth0", "192.0.2.4/24"), names="debian\ndebian\n")
+    plan = complete(ANSWERS, Known({"me@home.example.org": host, "vps4": host}))
+    assert [site.name for site in plan.sites] == ["debian", "debian-2"]
+
+
+def test_a_kernel_without_esp_gets_what_does_without() -> None:
+    found = known(vps4=replace(VPS4, kernel_esp=False))
+    network = described(complete(ANSWERS, found), found, FILE)
+    assert network.ipsec.encapsulation == "always"
+    assert network.ipsec.extra_packages == ("libcharon-extra-plugins",)
+
+
+def test_the_file_says_what_was_answered_and_why(tmp_path: Path) -> None:
+    file = tmp_path / "sites.yaml"
+    plan = complete(ANSWERS, known())
+    file.write_text(text(plan, known()))
+    assert load(file) == replace(described(plan, known(), file), directory=tmp_path)
+    comments = [line.partition("# ")[2] for line in file.read_text().splitlines()]
+    assert "behind a NAT: its own address is 192.168.1.2" in comments
+    assert "home begins, since it always finds vps4" in comments
+    assert max(map(len, file.read_text().splitlines())) <= 120
+
+
+def test_two_ends_that_cannot_find_each_other_are_refused() -> None:
+    plan = complete(
+        replace(ANSWERS, sites=(ANSWERS.sites[0], SiteAnswers(ssh="vps4", fqdn="b.example.org"))), known(vps4=HOME)
+    )
+    with pytest.raises(UsageError, match=r"^links\[0\]\.between: both sites are dynamic, so that neither could find"):
+        described(plan, known(vps4=HOME), FILE)
+
+
+def test_three_sites_are_joined_each_with_each_but_for_two_that_cannot_be() -> None:
+    third = SiteAnswers(
+        ssh="vps5", name="vps5", fqdn="vps5.example.org", address="dynamic", interface="eth0", subnet="5"
+    )
+    plan = complete(replace(ANSWERS, sites=(*ANSWERS.sites, third)), known())
+    assert [link.name for link in described(plan, known(), FILE).links] == ["home-vps4", "vps4-vps5"]
+
+
+SITE = SiteAnswers(ssh="home", name="home")
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (Answers(sites=(replace(SITE, ssh="a b"),)), "`a b` is no SSH target; write [user@]host[:port]"),
+        (Answers(sites=(SITE, replace(SITE, name="b"))), "this host is already that of sites.home.ssh; write another"),
+        (Answers(sites=(SITE, replace(SITE, ssh="b"))), "is there twice"),
+        (Answers(sites=(replace(SITE, name="A"),)), "`A` is no DNS label"),
+        (Answers(sites=(replace(SITE, fqdn="home"),)), "`home` is a single label; write the full name"),
+        (Answers(sites=(replace(SITE, address="fdd7::1, x"),)), "`x` is no IP address; write dynamic, or an address"),
+        (Answers(sites=(replace(SITE, address="127.0.0.1"),)), "is a loopback address"),
+        (Answers(sites=(replace(SITE, subnet="0"),)), "0 is reserved"),
+        (Answers(sites=(replace(SITE, subnet="10000"),)), "`10000` is no subnet id"),
+        (
+            Answers(sites=(replace(SITE, subnet="fffe"),), link_subnet="fffe"),
+            "this subnet id is already that of link_subnet",
+        ),
+        (Answers(sites=(replace(SITE, interface="all"),)), "is no interface that can carry an address"),
+        (Answers(prefix="2001:db8::/48"), "is no unique local prefix"),
+        (Answers(prefix="fd00::/48"), "has no random global id"),
+        (Answers(contact="me"), "`me` is no e-mail address"),
+        (Answers(directory="letsencript"), "did you mean `letsencrypt`?"),
+        (Answers(ca_bundle="not-there.pem"), "not-there.pem"),
+        (Answers(agree_to_terms="no"), "the CA gives certificates only to those who agree"),
+        (Answers(encapsulation="never"), "write auto or always"),
+        (Answers(ssh_config="not-there"), "there is no file"),
+    ],
+)
+def test_a_wrong_answer_is_refused_in_the_readers_words_without_a_place_in_a_file(answers: Answers, words: str) -> None:
+    said = problem(answers, FILE)
+    assert words in said
+    assert "line" not in said
+    assert not said.startswith("sites")
+
+
+def test_no_answers_are_no_wrong_ones() -> None:
+    assert problem(Answers(), FILE) == ""
+    assert problem(ANSWERS, FILE) == ""
+
+
+@given(st.sampled_from(["name", "fqdn", "ssh", "interface", "subnet", "address"]), st.text(min_size=1, max_size=40))
+def test_whatever_is_typed_is_refused_or_means_what_was_typed(field: str, typed: str) -> None:
+    site = replace(SITE, fqdn="home.example.org")
+    site = replace(site, **{field: typed.strip()})
+    answers = Answers(sites=(site,))
+    if not typed.strip() or problem(answers, FILE):
+        return
+    plan = complete(replace(ANSWERS, sites=(site, ANSWERS.sites[1])), Known({"vps4": VPS4, site.ssh: HOME}))
+    found = described(plan, Known(), FILE).sites[plan.sites[0].name]
+    back = {
+        "name": found.name,
+        "fqdn": found.fqdn,
+        "ssh": found.ssh,
+        "interface": found.interface,
+        "subnet": f"{found.subnet_id:x}",
+        "address": ", ".join(map(str, found.addresses)) or "dynamic",
+    }
+    if field == "subnet":
+        assert int(back["subnet"], 16) == int(typed, 16)
+    elif field == "address" and back["address"] != "dynamic":
+        assert [ip_address(each) for each in back["address"].split(", ")] == [
+            ip_address(each.strip()) for each in typed.split(",") if each.strip()
+        ]
+    else:
+        assert back[field] == typed.strip()
+
+
+def test_an_address_family_is_no_matter_of_order() -> None:
+    assert isinstance(described(complete(ANSWERS, known()), known(), FILE).sites["vps4"].addresses[1], IPv6Address)
