@@ -198,7 +198,7 @@ def rollback(
     to: Annotated[str, typer.Option("--to", help="Undo every step after this one.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
-    """Undo what steps changed, the last first, showing first what; what was changed by others since is kept."""
+    """Undo what steps changed, the last first, showing first what; asks about what others changed since."""
     from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
     from runbook.undo import undo

@@ -3,6 +3,7 @@
 An image is a directory, one for each application of a step to a target. It is whole before anything is changed:
 
     manifest     JSON: version, step, and each change's key, summary, whether it is irreversible
+    sequence     its number among the host's images; whatever a controller's clock says, the highest is the newest
     lib.sh       the functions that the scripts below use
     probe.N      shell that reads what change N is about
     before.N     what it read before
@@ -16,6 +17,9 @@ An image is a directory, one for each application of a step to a target. It is w
 
 So the host can be brought back from any controller, or by hand:
 image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N; . DIR/settle.N'
+
+An image goes when all of it is undone, or when the admin has decided to keep what they changed since; there is one for
+each time that a step had something to change. An image that was never finished goes at the next undoing.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from runbook.step import Finding
 
 VERSION: Final = 1
+KEEP: Final = "keep it"
+PUT_BACK: Final = "put the earlier state back"
 REVERT_SECONDS: Final = 60
 """How long a change that could cut the line may wait for the login that proves it."""
 
@@ -51,6 +57,10 @@ class KeptChange:
     irreversible: str
     status: str
     """`as we left it`, `as before`, `changed since`, or `cut off` when the change itself was interrupted."""
+    now: str = ""
+    """The SHA-256 of what is there now."""
+    decision: str = ""
+    """What the user wants of a change that they were shown to be `changed since`: KEEP, or PUT_BACK."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,8 @@ def keep(step: str, findings: Sequence[Finding]) -> str:
     if risky:
         lines.append(f'cat >"$image/revert" {heredoc(_revert(risky))}')
     lines += [
+        'last=$(cat -- "$(dirname -- "$image")"/*/sequence 2>/dev/null | sort -n | tail -n 1)',
+        'echo "$((${last:-0} + 1))" >"$image/sequence"',
         f'cat >"$image/manifest.new" {heredoc(json.dumps(manifest) + chr(10))}',
         'sync -f -- "$image"',
         'mv -- "$image/manifest.new" "$image/manifest"',
@@ -172,6 +184,7 @@ def record(index: int, probe: str) -> str:
 
 _STATUS = """\
 [ -e "$image/manifest" ] || exit 0
+cat -- "$image/sequence" 2>/dev/null || echo 0
 cat -- "$image/manifest"
 . "$image/lib.sh"
 for probe in "$image"/probe.*; do
@@ -181,7 +194,7 @@ for probe in "$image"/probe.*; do
     elif [ ! -e "$image/after.$index" ]; then status='cut off'
     elif [ "$now" = "$(sha256sum <"$image/after.$index")" ]; then status='as we left it'
     else status='changed since'; fi
-    printf '%s %s\\n' "$index" "$status"
+    printf '%s %s %s\\n' "$index" "${now%% *}" "$status"
 done
 """
 
@@ -198,19 +211,19 @@ def listing(images: str) -> str:
 
 def parse_listing(text: str) -> list[Image]:
     """The images that `listing` told, newest first."""
-    images = []
+    images: list[tuple[int, str, Image]] = []
     for block in text.split("\036")[1:]:
         name, *lines = block.splitlines()
         if not lines:
             continue
-        manifest = json.loads(lines[0])
-        status = dict(line.split(" ", 1) for line in lines[1:])
+        sequence, manifest = int(lines[0]), json.loads(lines[1])
+        told = {number: (status, now) for number, now, status in (line.split(" ", 2) for line in lines[2:])}
         changes = tuple(
-            KeptChange(number, each["key"], each["summary"], each["irreversible"], status.get(str(number), "cut off"))
+            KeptChange(number, each["key"], each["summary"], each["irreversible"], *told.get(str(number), ("cut off",)))
             for number, each in enumerate(manifest["changes"])
         )
-        images.append(Image(name, manifest["step"], changes))
-    return _seen_through(sorted(images, key=lambda image: image.name, reverse=True))
+        images.append((sequence, name, Image(name, manifest["step"], changes)))
+    return _seen_through([image for _, _, image in sorted(images, key=lambda each: each[:2], reverse=True)])
 
 
 def _seen_through(images: Sequence[Image]) -> list[Image]:
@@ -253,6 +266,17 @@ done
 """
 
 
+def since(images: str, wanted: Mapping[str, Sequence[int]]) -> Batch:
+    """A script that reads numbered changes of images, by name: `left NAME N` as we left it, `now NAME N` as it is."""
+    fragments = {}
+    for name, numbers in wanted.items():
+        for n in numbers:
+            path = quote(f"{images}/{name}")
+            fragments[f"left {name} {n}"] = f"cat -- {path}/after.{n}"
+            fragments[f"now {name} {n}"] = f"image={path}; . {path}/lib.sh; . {path}/probe.{n}"
+    return Batch(fragments)
+
+
 def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> list[int]:
     """The changes that were undone and read otherwise than before they were made, after `unmake`."""
     before = dict(line.split(" ", 1) for line in readings["before"].text.splitlines())
@@ -260,11 +284,11 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
 
 
 def judged_here(image: Image, images: Sequence[Image]) -> set[int]:
-    """The changes of `image` that no older application of its step, which is undone next, has made before it.
+    """The changes of `image`, one of `images`, that no older application of its step, undone next, has made before it.
 
     Between the two the host can have been as a cut-off change left it, as with half a package: it never comes back.
     """
-    before = [each for each in images if each.step == image.step and each.name < image.name]
+    before = [each for each in images[images.index(image) + 1 :] if each.step == image.step]
     older = {change.key for each in before for change in each.changes}
     return {each.number for each in image.changes if each.key not in older}
 

@@ -19,6 +19,7 @@ from runbook.events import (
     StepDone,
     Undone,
 )
+from runbook.images import PUT_BACK
 from runbook.step import Verdict
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def undoing(image: Image) -> list[str]:
     for change in reversed(image.changes):
         note = f" ({change.status})" if change.status != "as we left it" else ""
         lasting = f"; {change.irreversible}" if change.irreversible else ""
-        lines.append(f"{_UNDOING[change.status]}: {change.summary}{note}{lasting}")
+        word = "put back" if change.decision == PUT_BACK else _UNDOING[change.status]
+        lines.append(f"{word}: {change.summary}{note}{lasting}")
     return lines
 
 

@@ -55,18 +55,9 @@ class Offers:
         self._terminal.line(f"\n  {name} failed on {target}, and this run has changed it there:")
         for line in undoing(offer.image):
             self._terminal.line(f"    {line}")
-        return self._ask(
-            f"{target}: what about {name}?",
-            f"take this step back on {target} now",
-            "leave it as it is (the run can be resumed)",
-        )
-
-    def _ask(self, question: str, yes: str, no: str) -> bool:
-        import questionary  # noqa: PLC0415 - see above
-
-        choices = [questionary.Choice(no, value=False), questionary.Choice(yes, value=True)]
+        leave, take_back = "leave it as it is (the run can be resumed)", f"take this step back on {target} now"
         with self._terminal.held():
-            return questionary.select(question, choices=choices).ask() is True
+            return choose(f"{target}: what about {name}?", leave, take_back) == take_back
 
 
 class Questions:
@@ -117,6 +108,13 @@ class Questions:
 def yes(_: Plan) -> Choice:
     """The answer of `--yes`."""
     return Choice.APPLY
+
+
+def choose(question: str, *choices: str) -> str:
+    """One of the choices; the first by default, empty when the user gives no answer."""
+    import questionary  # noqa: PLC0415 - see above
+
+    return str(questionary.select(question, choices=choices).ask() or "")
 
 
 def confirm(question: str) -> bool:

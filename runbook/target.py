@@ -126,6 +126,22 @@ class Target:
         forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
         self.run(forget, purpose="forget the before-image")
 
+    def forget(self, image: str) -> None:
+        """Remove an image: what it is about stays as it is."""
+        self.run(images.forget(self._images_at, image), purpose="forget the before-image")
+
+    def since(self, kept: Sequence[images.Image]) -> dict[tuple[str, int], tuple[str, str]]:
+        """What was changed since: by image and number, how we left it and how it is now; never a secret."""
+        numbers = {each.name: [c.number for c in each.changes if c.status == "changed since"] for each in kept}
+        batch = images.since(self._images_at, numbers)
+        answer = self.host.run(batch.text, purpose="read what was changed since", on_line=self._progress)
+        found = {key: reading.text for key, reading in batch.split(answer.stdout).items()}
+        return {
+            (name, n): (found.get(f"left {name} {n}", ""), found.get(f"now {name} {n}", ""))
+            for name, changed in numbers.items()
+            for n in changed
+        }
+
     def images(self) -> list[images.Image]:
         """The before-images kept here, newest first, each change with how it stands now."""
         return images.parse_listing(self.run(images.listing(self._images_at), purpose="list before-images").stdout)

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from runbook import prompt
 from runbook.executor import StoppedError
+from runbook.images import KEEP, PUT_BACK
 from runbook.narrator import undoing
+from runbook.resources.file import unified
 from runbook.step import CONTROLLER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook.images import Image
+    from runbook.images import Image, KeptChange
     from runbook.session import Session
     from runbook.step import Step
+    from runbook.terminal import Terminal
+
+_SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+"""What a file's content is told by; its beginning tells it, too."""
 
 
 def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     """Undo these steps, the last first, wherever they were applied; raises StoppedError when the user says no."""
-    images = session.executor.images()
+    images: Mapping[str, Sequence[Image]] = session.executor.images()
     steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
-    for step in steps:
-        _show(session, step, names, images)
     if not steps:
         session.terminal.line(f"nothing of {', '.join(names)} is there to undo")
         return
+    for difference in _differences(session, steps, images):
+        difference.show(session.terminal)
+        if not yes:
+            images = difference.decided(images)
+    for step in steps:
+        _show(session, step, names, images)
     if not yes and not prompt.confirm("Undo this?"):
         raise StoppedError("nothing was undone")
     for step in steps:
@@ -37,6 +49,54 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
         session.executor.rollback(step.name, {t: each for t, each in _of(step, images).items() if t not in left_out})
     for target in session.executor.failures:
         session.terminal.line(f"{target}: stopped there; what it stands on was left as it is")
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """What somebody changed on a target since we changed it."""
+
+    target: str
+    change: KeptChange
+    left: str
+    """How we left it."""
+    now: str
+
+    def show(self, terminal: Terminal) -> None:
+        """The change, as a diff."""
+        terminal.line(f"{self.target}: {self.change.key} was changed since:")
+        for line in unified(self.left, self.now, "as we left it", "as it is now").splitlines():
+            terminal.line("    " + _SHA256.sub(r"\1...", line))
+
+    def decided(self, images: Mapping[str, Sequence[Image]]) -> Mapping[str, Sequence[Image]]:
+        """Ask what is to become of it; raises StoppedError when the user gives no answer."""
+        decision = prompt.choose(f"{self.target}: {self.change.key}?", KEEP, PUT_BACK)
+        if not decision:
+            raise StoppedError("nothing was undone")
+
+        def decide(image: Image) -> Image:
+            # what an older image finds in its way once this one is put back is for another question
+            mine = [c.key == self.change.key and (c == self.change or decision == KEEP) for c in image.changes]
+            changes = [replace(c, decision=decision) if m else c for c, m in zip(image.changes, mine, strict=True)]
+            return replace(image, changes=tuple(changes))
+
+        return {**images, self.target: [decide(image) for image in images[self.target]]}
+
+
+def _differences(session: Session, steps: Sequence[Step], images: Mapping[str, Sequence[Image]]) -> list[_Difference]:
+    """What was changed since, once for each thing on each target: by its newest image."""
+    found: dict[tuple[str, str], _Difference] = {}
+    for step in steps:
+        for target, applied in _of(step, images).items():
+            told = session.targets[target].since(applied) if any(map(_changed, applied)) else {}
+            for image in applied:
+                for change in _changed(image):
+                    left, now = told[image.name, change.number]
+                    found.setdefault((target, change.key), _Difference(target, change, left, now))
+    return list(found.values())
+
+
+def _changed(image: Image) -> list[KeptChange]:
+    return [each for each in image.changes if each.status == "changed since"]
 
 
 def _show(session: Session, step: Step, names: Sequence[str], images: Mapping[str, Sequence[Image]]) -> None:

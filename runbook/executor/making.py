@@ -47,7 +47,7 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
     began = time.monotonic()
     step, changes = plan.step, plan.changes[target.name]
     expected = {each.key for each in plan.findings[target.name]}
-    image = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{step.name}"
+    image = image_name(step.name)
     later = run.steps[run.steps.index(step) :]
     target.ahead = lambda: run.probes(later, target)
     run.notify(Applying(step.name, target.name))
@@ -64,6 +64,11 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
         raise
     run.record(step.name, target.name, State.DONE, image)
     run.notify(Applied(step.name, target.name, changes, time.monotonic() - began))
+
+
+def image_name(step: str) -> str:
+    """The name of a new before-image; which one is the newest is the host's to say (`runbook.images`)."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{step}"
 
 
 def _why(finding: Finding) -> str:

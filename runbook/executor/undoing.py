@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from checkpoints import State
 from runbook.errors import RunbookError, StepError
 from runbook.events import Undone
+from runbook.images import KEEP, PUT_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +39,10 @@ def made_by(run: Run, step: str, target: str) -> Image | None:
 
 
 def undo(run: Run, step: str, images: Mapping[str, Sequence[Image]]) -> None:
-    """Undo applications of a step, the newest first on each target; what the admin changed since is kept."""
+    """Undo applications of a step, the newest first on each target.
+
+    What the admin changed since is kept, unless the image says that it was decided otherwise.
+    """
 
     def work(target: Target) -> None:
         for shown in images[target.name]:
@@ -58,15 +62,28 @@ def _undo_on(run: Run, target: Target, step: str, shown: Image) -> None:
     """Undo one application, which was `shown` to the user as it stood then."""
     # looked at again: what a later application had changed is put back by now
     image = next(each for each in target.images() if each.name == shown.name)
-    keep = frozenset(each.number for each in image.changes if each.status == "changed since")
-    other = [each.key for each in shown.changes if each.number in keep and each.status != "changed since"]
-    if other:
-        raise StepError(f"{target.name}: {other[0]} was changed since, which could not be seen before: ask again")
+    keep, settled = _kept(target, image, shown)
     run.record(step, target.name, State.INTENT, image.name, "undo")
     try:
         run.step(step).rollback(target, image.name, keep)
+        if settled:
+            target.forget(image.name)
     except RunbookError as error:
         run.record(step, target.name, State.FAILED, image.name, f"undo: {error}")
         raise
     run.record(step, target.name, State.UNDONE, image.name)
     run.notify(Undone(step, target.name, image.name))
+
+
+def _kept(target: Target, image: Image, shown: Image) -> tuple[frozenset[int], bool]:
+    """The changes that are not undone, being changed since; and whether the user has decided so for all of them."""
+    changed = [each for each in image.changes if each.status == "changed since"]
+    asked = {each.number: each for each in shown.changes if each.status == "changed since"}
+    keep = set()
+    for each in changed:
+        seen = asked.get(each.number)
+        if seen is None or (seen.decision == PUT_BACK and seen.now != each.now):
+            raise StepError(f"{target.name}: {each.key} was changed since, which could not be seen before: ask again")
+        if seen.decision != PUT_BACK:
+            keep.add(each.number)
+    return frozenset(keep), bool(keep) and all(asked[number].decision == KEEP for number in keep)

@@ -17,11 +17,11 @@ SHOWN_BYTES = 65536
 """A file of this size or more is compared, not shown."""
 
 
-def unified(before: str, after: str, path: str) -> str:
-    """The difference as `diff -u` shows it; what is not UTF-8 can be seen, not read."""
-    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), path, path, lineterm=""))
+def unified(before: str, after: str, was: str, now: str = "") -> str:
+    """The difference as `diff -u` shows it, named `was` and `now`; what is not UTF-8 can be seen, not read."""
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), was, now or was, lineterm=""))
     if before != after and not lines:
-        lines = [f"--- {path}", f"+++ {path}", "(only line ends differ)"]
+        lines = [f"--- {was}", f"+++ {now or was}", "(only line ends differ)"]
     return "\n".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

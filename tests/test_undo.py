@@ -1,0 +1,185 @@
+"""Taking steps back: what somebody changed since is shown and asked about, and never overwritten without the answer."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from scratch import Scratch, Witness, run, step
+
+from logs import Redactor
+from runbook import images, prompt
+from runbook.errors import StepError
+from runbook.executor import StoppedError
+from runbook.executor import making as making_stage
+from runbook.images import KEEP, PUT_BACK
+from runbook.resources.file import File
+from runbook.terminal import Terminal
+from runbook.undo import undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runbook.executor import Executor
+    from runbook.step import Step
+
+CANARY = "hunter2 is what it was"
+
+
+class Person:
+    """Whoever sits at the terminal: chooses as told, says yes, and sees what is shown."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, choose: Callable[[str], str] = lambda _: KEEP) -> None:
+        self.out = io.StringIO()
+        self.asked: list[str] = []
+        self._choose = choose
+        monkeypatch.setattr(prompt, "choose", self._chosen)
+        monkeypatch.setattr(prompt, "confirm", lambda _: True)
+
+    def _chosen(self, question: str, *choices: str) -> str:
+        assert choices == (KEEP, PUT_BACK)  # what comes first is the default
+        self.asked.append(question)
+        return self._choose(question)
+
+    def undoes(self, executor: Executor, *names: str, yes: bool = False) -> str:
+        redact = Redactor()
+        redact.learn(CANARY)
+        terminal = Terminal(self.out, redact)
+        session = SimpleNamespace(executor=executor, terminal=terminal, targets=executor.targets)
+        undo(session, names, yes=yes)  # type: ignore[arg-type]
+        for error in executor.failures.values():
+            raise error
+        return self.out.getvalue()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Scratch:
+    host = Scratch(tmp_path)
+    for name in ("edited", "left", "other"):
+        (host.root / name).write_text(f"{name} before\n")
+    return host
+
+
+@pytest.fixture
+def applied(host: Scratch, tmp_path: Path) -> Executor:
+    """A step applied, of which the admin has edited two files since."""
+    ours = step("a", {host.name: [File(str(host.root / name), b"ours\n") for name in ("edited", "left", "other")]})
+    executor = run([ours], [host], tmp_path)
+    executor.connect()
+    executor.apply()
+    (host.root / "edited").write_text(f"ours\nand theirs: {CANARY}\n")
+    (host.root / "other").write_text("theirs\n")
+    return executor
+
+
+def contents(host: Scratch) -> dict[str, str]:
+    return {name: (host.root / name).read_text() for name in ("edited", "left", "other")}
+
+
+def test_each_is_shown_and_asked_about_and_done_as_answered(
+    host: Scratch, applied: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(monkeypatch, lambda question: PUT_BACK if "edited" in question else KEEP)
+    said = person.undoes(applied, "a")
+    assert len(person.asked) == 2
+    assert "--- as we left it\n    +++ as it is now\n" in said
+    assert "     ours\n    +and theirs: (secret)\n" in said
+    assert "    -ours\n" in said
+    assert "    +theirs\n" in said
+    assert f"put back: change {host.root}/edited" in said
+    assert f"KEEP: change {host.root}/other" in said
+    assert CANARY not in said
+    assert contents(host) == {"edited": "edited before\n", "left": "left before\n", "other": "theirs\n"}
+    # decided is decided: nothing is left to ask about, and nothing of ours stays
+    assert not host.images_at.exists()
+    assert "nothing of a is there to undo" in person.undoes(applied, "a")
+
+
+def test_without_anybody_to_ask_it_is_kept_and_said_and_can_be_asked_later(
+    host: Scratch, applied: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(monkeypatch)
+    said = person.undoes(applied, "a", yes=True)
+    assert person.asked == []
+    assert f"KEEP: change {host.root}/other" in said
+    assert "    +theirs\n" in said
+    assert contents(host)["other"] == "theirs\n"
+    assert contents(host)["left"] == "left before\n"
+    later = Person(monkeypatch, lambda _: PUT_BACK)
+    later.undoes(applied, "a")
+    assert len(later.asked) == 2
+    assert contents(host) == {name: f"{name} before\n" for name in ("edited", "left", "other")}
+
+
+def test_no_answer_undoes_nothing(host: Scratch, applied: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = host.tree()
+    with pytest.raises(StoppedError, match="nothing was undone"):
+        Person(monkeypatch, lambda _: "").undoes(applied, "a")
+    assert host.tree() == before
+    assert len(host.images()) == 1
+
+
+def test_what_was_changed_again_after_it_was_shown_is_not_overwritten(
+    host: Scratch, applied: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(question: str) -> str:
+        if "edited" in question:
+            (host.root / "edited").write_text("theirs, and newer\n")
+        return PUT_BACK
+
+    with pytest.raises(StepError, match="edited was changed since, which could not be seen before: ask again"):
+        Person(monkeypatch, edit).undoes(applied, "a")
+    assert contents(host)["edited"] == "theirs, and newer\n"
+    assert len(host.images()) == 1
+
+
+def test_a_thing_of_several_applications_is_asked_about_once(
+    host: Scratch, applied: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = step("a", {host.name: [File(str(host.root / "other"), b"ours, second\n")]})
+    second = run([again], [host], tmp_path)
+    second.connect()
+    second.apply()
+    (host.root / "other").write_text("theirs, third\n")
+    person = Person(monkeypatch, lambda question: PUT_BACK if "other" in question else KEEP)
+    said = person.undoes(applied, "a")
+    assert len(person.asked) == 2  # edited, and other once
+    assert "    -ours, second\n" in said
+    # the state before was the admin's, too, which nobody has been asked about yet
+    assert contents(host)["other"] == "theirs\n"
+    person.undoes(applied, "a")
+    assert contents(host)["other"] == "other before\n"
+
+
+@pytest.mark.parametrize("clock", ["20200101T000000000000", "20300101T000000000000"])
+def test_the_newest_image_is_the_last_made_whatever_the_controllers_clock_says(
+    host: Scratch, tmp_path: Path, clock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply(text: bytes) -> Step:
+        ours = step("a", {host.name: [File(str(host.root / "left"), text)]})
+        executor = run([ours], [host], tmp_path, Witness())
+        executor.connect()
+        executor.apply()
+        return ours
+
+    apply(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(making_stage, "image_name", lambda step: f"{clock}-{step}")
+        apply(b"2")
+    ours = apply(b"3")
+    assert len(host.images()) == 3
+    assert host.images()[1].name.startswith(clock)
+    host.rollback(ours)
+    assert contents(host)["left"] == "left before\n"
+    assert not host.images_at.exists()
+
+
+def test_an_image_without_a_number_is_older_than_any_with_one(host: Scratch, applied: Executor) -> None:
+    (image,) = host.images()
+    (host.images_at / image.name / "sequence").unlink()
+    assert [each.name for each in host.images()] == [image.name]
+    assert images.parse_listing("") == []
+    assert applied.failures == {}
