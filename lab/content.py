@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import uuid
 from dataclasses import dataclass
@@ -12,10 +13,7 @@ from lab.layout import (
     CA,
     GATEWAY_IPV4,
     GATEWAY_IPV6,
-    HOME,
-    LAN,
-    LAN_GATEWAY_IPV4,
-    LAN_GATEWAY_IPV6,
+    HOSTS,
     Place,
 )
 
@@ -94,13 +92,13 @@ class Keys:
 
 def interfaces(place: Place) -> str:
     """The host's /etc/network/interfaces."""
-    if place is LAN:
-        return INTERFACES_HEAD + _stanza(
-            "eth0", (f"{place.ipv4}/24", LAN_GATEWAY_IPV4), (f"{place.ipv6}/64", LAN_GATEWAY_IPV6)
-        )
+    if place.behind:
+        inside = ipaddress.IPv6Interface(f"{place.ipv6}/64")
+        gateways = HOSTS[place.behind].lan_address, str(inside.network[1])
+        return INTERFACES_HEAD + _stanza("eth0", (f"{place.ipv4}/24", gateways[0]), (str(inside), gateways[1]))
     text = INTERFACES_HEAD + _stanza("eth0", (f"{place.ipv4}/24", GATEWAY_IPV4), (f"{place.ipv6}/64", GATEWAY_IPV6))
-    if place is HOME:
-        text += f"\nauto eth1\niface eth1 inet static\n    address {LAN_GATEWAY_IPV4}/24\n"
+    if place.lan_address:
+        text += f"\nauto eth1\niface eth1 inet static\n    address {place.lan_address}/24\n"
     return text
 
 
@@ -114,13 +112,10 @@ def _stanza(interface: str, ipv4: tuple[str, str], ipv6: tuple[str, str]) -> str
 
 def firewall(place: Place, *, userland_esp: bool) -> dict[str, str]:
     """The host's saved rules, by path."""
-    ipv4 = FIREWALL.format(program="iptables", icmp="icmp", web=WEB_IPV4.format(address=place.ipv4), userland="")
-    ipv6 = FIREWALL.format(
-        program="ip6tables",
-        icmp="ipv6-icmp",
-        web=WEB_IPV6.format(address=place.ipv6),
-        userland=USERLAND_RULES if userland_esp else "",
-    )
+    userland = USERLAND_RULES if userland_esp else ""
+    web = WEB_IPV4.format(address=place.ipv4), WEB_IPV6.format(address=place.ipv6)
+    ipv4 = FIREWALL.format(program="iptables", icmp="icmp", web=web[0], userland=userland)
+    ipv6 = FIREWALL.format(program="ip6tables", icmp="ipv6-icmp", web=web[1], userland=userland)
     return {"etc/network/iptables.save": ipv4, "etc/network/ip6tables.save": ipv6}
 
 
@@ -139,7 +134,7 @@ def furnish(root: Path, place: Place, keys: Keys, *, userland_esp: bool) -> None
     for key in keys.host_keys.iterdir():
         _write(root, f"etc/ssh/{key.name}", key.read_text(), mode=0o644 if key.suffix == ".pub" else 0o600)
     _authorize(root, keys.authorized)
-    if place is not LAN:
+    if not place.behind:
         for path, rules in firewall(place, userland_esp=userland_esp).items():
             _write(root, path, rules)
         _write(root, "etc/network/if-pre-up.d/firewall", FIREWALL_HOOK, mode=0o755)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lab.commands import run
-from lab.layout import ADMIN_USER, HOME, HOSTS, LAN, VPS4, Layout
+from lab.layout import ADMIN_USER, HOSTS, Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 SITES = """\
@@ -35,9 +36,29 @@ certificates:
     address: 203.0.113.20
     subnet: 8e71
     interface: eth0
-links:
+{vps5}links:
   - between: [home, vps4]
     initiator: home
+{mesh}"""
+
+VPS5 = """\
+  vps5:
+    ssh: vps5
+    fqdn: vps5.example.test
+    address: 203.0.113.50
+    subnet: 5
+    interface: eth0
+    lan_interface: eth1
+"""
+
+LAN5 = """\
+    lan_host: lan5
+"""
+
+MESH = """\
+  - between: [home, vps5]
+    initiator: home
+  - between: [vps4, vps5]
 """
 
 USERLAND_IPSEC = """\
@@ -59,22 +80,26 @@ Host {name}
 """
 
 
-def write_sites(layout: Layout, *, userland_esp: bool) -> None:
+def write_sites(layout: Layout, hosts: Collection[str], *, userland_esp: bool) -> None:
     """Write the lab's network as a user would, in sites.yaml."""
-    text = SITES.format(ipsec=USERLAND_IPSEC if userland_esp else "")
+    text = SITES.format(
+        ipsec=USERLAND_IPSEC if userland_esp else "",
+        vps5=(VPS5 + (LAN5 if "lan5" in hosts else "")) if "vps5" in hosts else "",
+        mesh=MESH if "vps5" in hosts else "",
+    )
     (layout.directory / "sites.yaml").write_text(text)
 
 
-def make_log_in(layout: Layout) -> str:
-    """Make the key and the files that log in to every host; returns the public key."""
+def make_log_in(layout: Layout, hosts: Collection[str]) -> str:
+    """Make the key and the files that log in to these hosts; returns the public key."""
     directory = layout.directory
     key = directory / "id_ed25519"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {layout.lab}", "-f", key])
     entries = []
-    for place in HOSTS.values():
-        address = place.ipv4 if place is LAN else place.fqdn
+    for place in (HOSTS[host] for host in hosts):
+        address = place.ipv4 if place.behind else place.fqdn
         entry = SSH_HOST.format(name=place.name, address=address, user=ADMIN_USER, directory=directory)
-        entries.append(entry + (f"    ProxyJump {HOME.name}\n" if place is LAN else ""))
+        entries.append(entry + (f"    ProxyJump {place.behind}\n" if place.behind else ""))
     (directory / "ssh_config").write_text("\n".join(entries))
     return key.with_suffix(".pub").read_text()
 
@@ -87,11 +112,11 @@ def make_host_keys(layout: Layout, host: str) -> Path:
     return directory / "etc/ssh"
 
 
-def write_known_hosts(layout: Layout) -> None:
-    """Write down the keys of every host, by each of its names and addresses."""
+def write_known_hosts(layout: Layout, hosts: Collection[str]) -> None:
+    """Write down the keys of these hosts, by each of their names and addresses."""
     lines = []
-    for place in HOSTS.values():
-        outer = [place.fqdn, place.ipv6] if place in (HOME, VPS4) else []
+    for place in (HOSTS[host] for host in hosts):
+        outer = [] if place.behind else [place.fqdn, place.ipv6]
         names = ",".join([place.name, place.ipv4, *outer])
         keys = sorted((layout.host_directory(place.name) / "keys/etc/ssh").glob("*.pub"))
         lines += [f"{names} {' '.join(key.read_text().split()[:2])}\n" for key in keys]

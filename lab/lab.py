@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lab import image, life, machine, net, processes
 from lab.commands import require_machine
 from lab.errors import LabError
-from lab.layout import ADMIN, DEFAULT_RELEASES, HOSTS, LAN, ULA_PREFIX, Layout, require_host
+from lab.layout import ADMIN, DEFAULT_RELEASES, HOSTS, ULA_PREFIX, Layout, require_host
 from lab.wire import Counter, capture
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Lab:
     """Throwaway Debian hosts on this machine, with an internet of their own.
 
     Two sites (`home`, `vps4`), a machine behind home (`lan`), DNS and a CA between them, and the controller's place in
-    that internet. All that is known of a lab is on disk, so any process can use or remove it by its name.
+    that internet; with releases for them, also a third site (`vps5`) and a machine behind it (`lan5`). All that is
+    known of a lab is on disk, so any process can use or remove it by its name.
     """
 
     def __init__(self, name: str = "default", releases: Mapping[str, str] | None = None) -> None:
@@ -38,8 +39,7 @@ class Lab:
         self.layout = Layout(name)
         known = life.state(self.layout).get("releases", DEFAULT_RELEASES)
         self.releases: dict[str, str] = {**known, **(releases or {})}
-        for host in self.releases:
-            require_host(host)
+        self.hosts = [require_host(host).name for host in self.releases]
 
     @property
     def directory(self) -> Path:
@@ -73,7 +73,7 @@ class Lab:
     def status(self) -> list[dict[str, Any]]:
         """For each host: its release, whether it is up, its addresses, and how to log in."""
         report: list[dict[str, Any]] = []
-        for place in HOSTS.values():
+        for place in (HOSTS[host] for host in self.hosts):
             login = ["ip", "netns", "exec", self.layout.namespace(ADMIN.name), "ssh"]
             report.append(
                 {
@@ -99,6 +99,13 @@ class Lab:
                 processes.end([before])
             time.sleep(0.05)
         self.wait_for_ssh(host)
+
+    def put_behind_router(self, host: str) -> None:
+        """Put a router that translates addresses and ports between a host and the internet, until the host reboots.
+
+        The host's own settings are as they were: it is for the caller to give it `layout.BEHIND_ROUTER`.
+        """
+        net.put_behind_router(self.layout, require_host(host))
 
     def root(self, host: str, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root in a host, past its firewall and sshd: for tests and snapshots."""
@@ -145,9 +152,9 @@ class Lab:
             time.sleep(0.05)
 
     def _answers(self, host: str) -> bool:
-        """Whether sshd greets: from the controller's place, or for the LAN machine from its own."""
+        """Whether sshd greets: from the controller's place, or for a machine on a LAN from its own."""
         place = require_host(host)
-        namespace = self.layout.namespace(LAN.name if place is LAN else ADMIN.name)
+        namespace = self.layout.namespace(place.name if place.behind else ADMIN.name)
 
         def greet() -> bool:
             with socket.create_connection((place.ipv4, SSH_PORT), timeout=1) as connection:
@@ -159,5 +166,5 @@ class Lab:
             return False
 
     def _wait_for_all(self) -> None:
-        for host in HOSTS:
+        for host in self.hosts:
             self.wait_for_ssh(host)

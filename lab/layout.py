@@ -36,12 +36,17 @@ class Port:
 
 @dataclass(frozen=True)
 class Place:
-    """One end of a cable: a host, the controller or the CA, with its outer addresses."""
+    """One end of a cable: a host, the controller or the CA, with its outer addresses.
+
+    `lan_address` is a gateway's own, IPv4, on its LAN; `behind` names the gateway that a machine on a LAN is behind.
+    """
 
     name: str
     ports: tuple[Port, ...]
     ipv4: str
     ipv6: str
+    lan_address: str = ""
+    behind: str = ""
 
     @property
     def fqdn(self) -> str:
@@ -49,23 +54,30 @@ class Place:
         return f"{self.name}.{DOMAIN}"
 
 
-def _on_the_internet(name: str, number: int) -> Place:
-    return Place(name, (Port("eth0", "wan", f"{name}0"),), f"203.0.113.{number}", f"2001:db8:113::{number}")
+def _on_the_internet(name: str, number: int, lan: str = "", lan_address: str = "") -> Place:
+    ports = (Port("eth0", "wan", f"{name}0"), *((Port("eth1", lan, f"{name}1"),) if lan else ()))
+    return Place(name, ports, f"203.0.113.{number}", f"2001:db8:113::{number}", lan_address)
 
 
-HOME = Place("home", (Port("eth0", "wan", "home0"), Port("eth1", "lan", "home1")), "203.0.113.10", "2001:db8:113::10")
+HOME = _on_the_internet("home", 10, "lan", "192.168.7.1")
 VPS4 = _on_the_internet("vps4", 20)
-LAN = Place("lan", (Port("eth0", "lan", "lan0"),), "192.168.7.10", "fdd7:5938:e2e6:1::10")
+VPS5 = _on_the_internet("vps5", 50, "lan5", "192.168.8.1")
+LAN = Place("lan", (Port("eth0", "lan", "lan0"),), "192.168.7.10", "fdd7:5938:e2e6:1::10", behind="home")
+LAN5 = Place("lan5", (Port("eth0", "lan5", "lan50"),), "192.168.8.10", "fdd7:5938:e2e6:5::10", behind="vps5")
 CA = _on_the_internet("ca", 53)
 ADMIN = _on_the_internet("admin", 100)
-HOSTS = {place.name: place for place in (HOME, VPS4, LAN)}
+HOSTS = {place.name: place for place in (HOME, VPS4, VPS5, LAN, LAN5)}
+"""Every host that a lab can have; it has those for which it is given a release."""
+
+ROUTER = Place("router", (Port("eth0", "wan", "router0"), Port("eth1", "line", "router1")), "", "")
+"""Between a host and the internet where the host is put behind it; it has the host's outer address then."""
+ROUTER_INNER, BEHIND_ROUTER = "192.168.1.1", "192.168.1.10"
+"""What the router is called on its inner side, and the address it has for the one host there."""
 
 GATEWAY_IPV4, GATEWAY_IPV6 = "203.0.113.1", "2001:db8:113::1"
-LAN_GATEWAY_IPV4, LAN_GATEWAY_IPV6 = "192.168.7.1", "fdd7:5938:e2e6:1::1"
 
 DNS_NAMES = {
-    HOME.fqdn: (HOME.ipv4, HOME.ipv6),
-    VPS4.fqdn: (VPS4.ipv4, VPS4.ipv6),
+    **{place.fqdn: (place.ipv4, place.ipv6) for place in (HOME, VPS4, VPS5)},
     f"third.{DOMAIN}": ("203.0.113.30", "2001:db8:113::30"),
     ACME_NAME: (CA.ipv4, CA.ipv6),
 }
@@ -102,7 +114,7 @@ class Layout:
 
     def namespaces(self) -> list[str]:
         """Every network namespace of this lab; the switches come last, for the cables end there."""
-        return [self.namespace(place) for place in (*HOSTS, CA.name, ADMIN.name, "switch")]
+        return [self.namespace(place) for place in (*HOSTS, CA.name, ADMIN.name, ROUTER.name, "switch")]
 
     def host_directory(self, host: str) -> Path:
         """Where one host's disk and console lie."""
@@ -114,7 +126,7 @@ class Layout:
 
 
 def require_host(host: str) -> Place:
-    """The place of that name, or a sentence that says which there are."""
+    """The place of that name, or a sentence that says which there can be."""
     if host not in HOSTS:
-        raise LabError(f"The lab has no host {host!r}; it has {', '.join(HOSTS)}.")
+        raise LabError(f"No lab has a host {host!r}; its hosts can be {', '.join(HOSTS)}.")
     return HOSTS[host]

@@ -66,9 +66,9 @@ def make(
     userland_esp = not net.kernel_has_esp()
     facts = {"boot": _boot_id(), "releases": dict(releases), "userland_esp": userland_esp}
     layout.state_file.write_text(json.dumps({**facts, "complete": False}))
-    progress(f"lab {layout.lab!r}: three hosts, {'userland' if userland_esp else 'kernel'} ESP")
+    progress(f"lab {layout.lab!r}: {len(releases)} hosts, {'userland' if userland_esp else 'kernel'} ESP")
     try:
-        public_key = files.make_log_in(layout)
+        public_key = files.make_log_in(layout, releases)
         with ThreadPoolExecutor() as pool:
             network = pool.submit(_make_network, layout)
             disks = [
@@ -77,9 +77,9 @@ def make(
             ]
             for part in (network, *disks):
                 part.result()
-        files.write_known_hosts(layout)
-        files.write_sites(layout, userland_esp=userland_esp)
-        for host in HOSTS:
+        files.write_known_hosts(layout, releases)
+        files.write_sites(layout, releases, userland_esp=userland_esp)
+        for host in releases:
             machine.start_keeper(layout, host)
         services.start(layout)
         wait()
@@ -94,7 +94,7 @@ def mend(layout: Layout, releases: Mapping[str, str]) -> None:
     if releases != state(layout)["releases"]:
         raise LabError(f"The lab {layout.lab!r} is there with other releases: take it down first.")
     running = processes.all_recorded(layout.process_directory)
-    for host in HOSTS:
+    for host in releases:
         if f"keeper-{host}" not in running:
             machine.start_keeper(layout, host)
     services.start(layout)

@@ -1,7 +1,8 @@
 """The lab's cables and switches: network namespaces of its own, joined to no real interface.
 
-Two switches stand in a namespace that has no addresses at all: `wan`, the internet between the sites, and `lan`, behind
-home. Every other namespace is a place at the end of a cable.
+The switches stand in a namespace that has no addresses at all: `wan`, the internet between the sites, `lan` behind
+home, `lan5` behind vps5, and `line` between a host and its router. Every other namespace is a place at the end of a
+cable.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from lab.commands import run
 from lab.errors import LabError
 from lab.layout import (
     ADMIN,
+    BEHIND_ROUTER,
     CA,
     GATEWAY_IPV4,
     GATEWAY_IPV6,
     HOSTS,
     NAMESPACE_FILES,
     NAMESPACES,
+    ROUTER,
+    ROUTER_INNER,
     Layout,
     Place,
 )
@@ -34,10 +38,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
-SWITCHES = ("wan", "lan")
+SWITCHES = ("wan", "lan", "lan5", "line")
 SWITCH_SETTINGS = "net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.ip_forward=0"
 PLACE_SETTINGS = "net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0"
 """New namespaces copy these from the machine, where Docker or a router may have changed them."""
+ROUTER_SETTINGS = f"{PLACE_SETTINGS} net.ipv4.ip_forward=1 net.ipv4.conf.all.arp_notify=1"
+ROUTER_RULES = f"""\
+*nat
+-A PREROUTING -i eth0 -p tcp -m multiport --dports 22,80 -j DNAT --to-destination {BEHIND_ROUTER}
+-A POSTROUTING -o eth0 -p udp -j MASQUERADE --to-ports 20000-29999
+-A POSTROUTING -o eth0 -j MASQUERADE
+COMMIT
+"""
+"""As in a household: every port is another one outside, and what the owner has asked for is let in."""
 
 
 def exists(layout: Layout, place: str) -> bool:
@@ -61,15 +74,18 @@ def build_place(layout: Layout, place: Place) -> None:
     """Make a place's namespace and lay its cables; whatever was there before is gone, its addresses and rules too."""
     remove_place(layout, place)
     namespace = _make(layout, place.name, PLACE_SETTINGS)
-    switch = layout.namespace("switch")
+    _lay_cables(layout, place, namespace)
+    _batch(namespace, ["link set lo up"])
+
+
+def _lay_cables(layout: Layout, place: Place, namespace: str) -> None:
     cables = [
         f"link add {port.cable} type veth peer name {port.name}"
         f" address {_hardware_address(namespace, port.name)} netns {namespace}"
         for port in place.ports
     ]
     plugs = [f"link set {port.cable} master {port.switch} up" for port in place.ports]
-    _batch(switch, cables + plugs)
-    _batch(namespace, ["link set lo up"])
+    _batch(layout.namespace("switch"), cables + plugs)
 
 
 def _hardware_address(namespace: str, port: str) -> str:
@@ -99,6 +115,21 @@ def build_controller_side(layout: Layout) -> None:
     (directory / "resolv.conf").write_text(f"nameserver {CA.ipv4}\n")
 
 
+def put_behind_router(layout: Layout, place: Place) -> None:
+    """Plug a host into a router that translates addresses and ports, and that has the host's outer address from now on.
+
+    The host has to take `BEHIND_ROUTER` for its address and `ROUTER_INNER` for its gateway. A reboot plugs it back.
+    """
+    remove_place(layout, ROUTER)
+    namespace = _make(layout, ROUTER.name, ROUTER_SETTINGS)
+    _lay_cables(layout, ROUTER, namespace)
+    addresses = [f"addr add {place.ipv4}/24 dev eth0", f"addr add {ROUTER_INNER}/24 dev eth1"]
+    _batch(namespace, ["link set lo up", *addresses])
+    run(["ip", "netns", "exec", namespace, "iptables-restore"], stdin=ROUTER_RULES)
+    _batch(layout.namespace("switch"), [f"link set {place.ports[0].cable} master line"])
+    _batch(namespace, ["link set eth1 up", "link set eth0 up"])  # with its address: so that it tells its neighbours
+
+
 def _address_line(address: str) -> str:
     known_unique = " nodad" if ipaddress.ip_interface(address).version == 6 else ""  # noqa: PLR2004 - IP's versions
     return f"addr add {address} dev eth0{known_unique}"
@@ -106,7 +137,7 @@ def _address_line(address: str) -> str:
 
 def remove_all(layout: Layout) -> None:
     """Remove every namespace of this lab and the files that went with them."""
-    for place in (*HOSTS.values(), CA, ADMIN):
+    for place in (*HOSTS.values(), CA, ADMIN, ROUTER):
         remove_place(layout, place)
     if exists(layout, "switch"):
         run(["ip", "netns", "del", layout.namespace("switch")])

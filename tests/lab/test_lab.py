@@ -12,7 +12,7 @@ import pytest
 from lab_traces import traces_of
 
 from lab import Lab, LabError, processes, services
-from lab.layout import CA, HOSTS, NAMESPACES
+from lab.layout import CA, NAMESPACES
 
 pytestmark = pytest.mark.lab
 
@@ -29,12 +29,12 @@ def test_every_host_is_up_and_is_what_was_asked_for(lab: Lab) -> None:
 
 
 def test_up_again_changes_nothing(lab: Lab) -> None:
-    before = {host: lab.root(host, BOOT_ID).stdout for host in HOSTS}
+    before = {host: lab.root(host, BOOT_ID).stdout for host in lab.hosts}
     running = processes.all_recorded(lab.layout.process_directory)
     started = time.monotonic()
     lab.up()
     assert time.monotonic() - started < 2
-    assert before == {host: lab.root(host, BOOT_ID).stdout for host in HOSTS}
+    assert before == {host: lab.root(host, BOOT_ID).stdout for host in lab.hosts}
     assert running == processes.all_recorded(lab.layout.process_directory)
 
 
@@ -121,7 +121,7 @@ def test_a_second_lab_stands_beside_the_first_and_leaves_no_trace(lab: Lab) -> N
     assert second.ssh("home", "cat /etc/debian_version").stdout.startswith("12")
     assert second.admin(["ping", "-c1", "-W1", "203.0.113.99"]).returncode != 0
     assert lab.admin(["ping", "-c1", "-W1", "203.0.113.99"]).returncode == 0
-    inside = [pid for host in (*HOSTS, CA.name) for pid in _processes(second, host)]
+    inside = [pid for host in (*second.hosts, CA.name) for pid in _processes(second, host)]
     assert len(traces_of(second.name)) > 20, "the search for traces finds them"
 
     script = f"from lab import Lab; Lab({second.name!r}).down()"

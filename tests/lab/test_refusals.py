@@ -37,7 +37,7 @@ def test_names_that_cannot_be(name: str) -> None:
 
 
 def test_hosts_and_releases_that_are_not() -> None:
-    with pytest.raises(LabError, match="no host 'nas'"):
+    with pytest.raises(LabError, match="a host 'nas'"):
         Lab("x", releases={"nas": "trixie"})
     with pytest.raises(LabError, match="no release 'wheezy'"):
         image.ensure(["wheezy"], print)
@@ -51,7 +51,7 @@ def test_a_failing_command_is_told_in_one_sentence() -> None:
 def test_machine_names_fit_where_they_go() -> None:
     longest = layout.Layout("a" * 31)
     assert all(len(name) <= 64 for name in longest.namespaces())
-    ports = [port for place in (*layout.HOSTS.values(), layout.CA, layout.ADMIN) for port in place.ports]
+    ports = [port for place in (*layout.HOSTS.values(), layout.CA, layout.ADMIN, layout.ROUTER) for port in place.ports]
     assert all(len(name) <= 15 for port in ports for name in (port.name, port.cable))
     assert len({port.cable for port in ports}) == len(ports)
 
