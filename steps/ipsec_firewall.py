@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.file import File
@@ -12,14 +14,16 @@ from steps.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from ipaddress import IPv6Network
 
     from runbook.resources.iptables import Family
     from runbook.step import Part
-    from steps.network import Site
+    from steps.network import Site, Subnet
+    from steps.openings import Direction
 
 SYSCTL_FILE: Final = "/etc/sysctl.d/60-ipsec-runbook.conf"
-FORWARDING: Final = "net.ipv6.conf.all.forwarding"
+FORWARDING: Final[Mapping[int, str]] = MappingProxyType(
+    {6: "net.ipv6.conf.all.forwarding", 4: "net.ipv4.conf.all.forwarding"}
+)
 IKE_PORTS: Final = (500, 4500)
 
 _UPLINKS: Final = f"""\
@@ -40,9 +44,9 @@ class IpsecFirewall(Section):
     Two kinds of packets have to pass: the encrypted ones, which carry the outer addresses, and the decrypted ones,
     which pass the firewall once more with their inner addresses. The encrypted ones are UDP to ports 500 and 4500
     (the source port is not asked for: a NAT on the way changes it) and ESP, in both families. The decrypted ones are
-    IPv6 and are known by the policy match, and by being from the other site's networks to this one's: no packet that
-    came unencrypted has such a policy, whatever its addresses say. All this is put where the admin's own rules accept
-    new connections, in force under a timer that takes it back unless a new login is proved possible, then stored.
+    known by the policy match, and by being from the other site's networks to this one's: no packet that came
+    unencrypted has such a policy, whatever its addresses say. All this is put where the admin's own rules accept new
+    connections, in force under a timer that takes it back unless a new login is proved possible, then stored.
 
         ip6tables -A in-new -p udp --dport 500 -j ACCEPT
         ip6tables -A in-new -p udp --dport 4500 -j ACCEPT
@@ -52,7 +56,7 @@ class IpsecFirewall(Section):
             -m policy --dir in --pol ipsec --proto esp -j ACCEPT
         ip6tables -A FORWARD (the same with --dir in, and with --dir out the other way round)
         sysctl -w net.ipv6.conf.eth0.accept_ra=2      (only where the default route comes by router advertisements)
-        sysctl -w net.ipv6.conf.all.forwarding=1
+        sysctl -w net.ipv6.conf.all.forwarding=1      (and net.ipv4, where the sites have IPv4 subnets)
         nano /etc/sysctl.d/60-ipsec-runbook.conf
 
     To check by hand: `ip6tables-save | grep ipsec-runbook`, `sysctl net.ipv6.conf.all.forwarding`; with traffic in the
@@ -70,23 +74,31 @@ class IpsecFirewall(Section):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Forwarding, but advertisements first; then the rules, in force and stored."""
+        site = self.site(target)
+        families = {6, *(subnet.version for end in self.network.ends(site) for subnet in end.local_ts)}
+        forwarding = [FORWARDING[each] for each in sorted(families, reverse=True)]
         uplinks = facts.get("uplinks_by_ra", "").split()
         why = "forwarding would end router advertisements, by which this host has its IPv6 default route"
         return [
             *(Sysctl(f"net/ipv6/conf/{each}/accept_ra", "2", why) for each in uplinks),
-            Sysctl(FORWARDING, "1"),
-            File(SYSCTL_FILE, _sysctl_file(uplinks).encode()),
-            *firewall.firewall_parts("ipsec", self.openings(self.site(target)), facts),
+            *(Sysctl(each, "1") for each in forwarding),
+            File(SYSCTL_FILE, _sysctl_file(uplinks, forwarding).encode()),
+            *firewall.firewall_parts("ipsec", self.openings(site), facts),
         ]
 
     def openings(self, site: Site) -> Sequence[Opening]:
         """The tunnel in both families, then what passes through it, each pair of networks once."""
+        own = self.network.selectors(site)
         pairs = dict.fromkeys(
-            (there, here) for end in self.network.ends(site) for there in end.remote_ts for here in end.local_ts
+            (there, here)
+            for end in self.network.ends(site)
+            for there in end.remote_ts
+            for here in end.local_ts
+            if here.version == there.version
         )
         families: tuple[Family, ...] = (4, 6)
         outer = [each for family in families for each in _outer(family)]
-        return [*outer, *(each for there, here in pairs for each in _inner(there, here))]
+        return [*outer, *(each for there, here in pairs for each in _inner(there, here, own=here in own))]
 
 
 def _outer(family: Family) -> Sequence[Opening]:
@@ -101,23 +113,26 @@ def _outer(family: Family) -> Sequence[Opening]:
     ]
 
 
-def _inner(there: IPv6Network, here: IPv6Network) -> Sequence[Opening]:
-    """Decrypted packets between a network of the other end and one of this end; a single address is not forwarded."""
+def _inner(there: Subnet, here: Subnet, *, own: bool) -> Sequence[Opening]:
+    """Decrypted packets between a network of the other end and one of this end.
+
+    An own single address is not forwarded; what is another spoke's, where this end is the hub, only that.
+    """
+    family: Family = 4 if isinstance(here, IPv4Network) else 6
+    chains: list[tuple[Direction, Direction]] = [("INPUT", "OUTPUT")] if own else []
+    if here.num_addresses > 1 or not own:
+        chains.append(("FORWARD", "FORWARD"))
     far, near = str(there), str(here)
-    found = [
-        Opening(6, "INPUT", source=far, destination=near, tunnel="in"),
-        Opening(6, "OUTPUT", source=near, destination=far, tunnel="out"),
+    return [
+        opening
+        for inwards, outwards in chains
+        for opening in (
+            Opening(family, inwards, source=far, destination=near, tunnel="in"),
+            Opening(family, outwards, source=near, destination=far, tunnel="out"),
+        )
     ]
-    if here.num_addresses > 1:
-        found += [
-            Opening(6, "FORWARD", source=far, destination=near, tunnel="in"),
-            Opening(6, "FORWARD", source=near, destination=far, tunnel="out"),
-        ]
-    return found
 
 
-def _sysctl_file(uplinks: Sequence[str]) -> str:
-    lines = [f"net/ipv6/conf/{each}/accept_ra = 2" for each in uplinks]
-    return "\n".join(
-        ["# managed by ipsec-runbook: a site is the router of its own network", *lines, f"{FORWARDING} = 1", ""]
-    )
+def _sysctl_file(uplinks: Sequence[str], forwarding: Sequence[str]) -> str:
+    lines = [f"net/ipv6/conf/{each}/accept_ra = 2" for each in uplinks] + [f"{each} = 1" for each in forwarding]
+    return "\n".join(["# managed by ipsec-runbook: a site is the router of its own network", *lines, ""])

@@ -8,7 +8,8 @@ of hosts. `steps.sites_yaml` is what builds one, and what refuses a file that ma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,28 +19,34 @@ if TYPE_CHECKING:
     from steps.certificate_options import Certificates
     from steps.ipsec_options import Ipsec
 
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Subnet = IPv4Network | IPv6Network
+
 ANY_ADDRESS = "%any"
 """What swanctl.conf calls an address that is not known beforehand."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """One end of links: a host reached by SSH, with a ULA /64 of its own behind it.
+    """One end of links: a host reached by SSH, with a ULA /64 of its own behind it, and maybe more.
 
     `ssh` is what one gives to ssh(1); `addresses` are the outer ones, none for a site whose address changes;
-    `interface` carries the link address, `lan_interface` the /64; `lan_host` is the SSH target of a machine on the
+    `interface` carries the link address, `lan_interface` the subnets; `lan_host` is the SSH target of a machine on the
     site's LAN, by which a gateway is proven to be one; `config` is how its strongSwan is configured (`steps.styles`).
+    `more_subnets` are further ids of /64s, and IPv4 subnets as the site's own address in them.
     """
 
     name: str
     ssh: str
     fqdn: str
-    addresses: tuple[IPv4Address | IPv6Address, ...]
+    addresses: tuple[Address, ...]
     subnet_id: int
     interface: str
     lan_interface: str | None = None
     lan_host: str | None = None
     config: str = "swanctl"
+    more_subnets: tuple[int | IPv4Interface, ...] = ()
 
     @property
     def dynamic(self) -> bool:
@@ -49,10 +56,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Link:
-    """A tunnel between two sites, by their names; `initiator` is the one that brings it up."""
+    """A tunnel between two sites, by their names; `initiator` is the one that brings it up.
+
+    Where one of them is the `hub` of several links, the others, its spokes, reach one another through it.
+    """
 
     between: tuple[str, str]
     initiator: str
+    hub: str = ""
 
     @property
     def name(self) -> str:
@@ -82,9 +93,13 @@ class Network:
         """The site's own /64."""
         return self._subnet(site.subnet_id)
 
-    def subnet_text(self, site: Site) -> str:
-        """The site's own /64 as ip(8) and swanctl(8) print it, `fdd7:5938:e2e6:8e71::/64`."""
-        return str(self.subnet(site))
+    def own_addresses(self, site: Site) -> tuple[Interface, ...]:
+        """The site's address in each of its subnets, with its length; the first is that in its own /64."""
+        own = (
+            IPv6Interface((self._subnet(each)[1], 64)) if isinstance(each, int) else each
+            for each in (site.subnet_id, *site.more_subnets)
+        )
+        return tuple(own)
 
     def own_address(self, site: Site) -> IPv6Address:
         """The site's address in its own /64, `::1` there; libipsec refuses a subnet without one."""
@@ -94,9 +109,27 @@ class Network:
         """The site's address on the link network, ending in its subnet id: `fdd7:5938:e2e6:3::8e71`."""
         return self.link_network[site.subnet_id]
 
-    def selectors(self, site: Site) -> tuple[IPv6Network, ...]:
-        """What of a site is reached through a tunnel; each end's local and its peer's remote selectors are this."""
-        return (self.subnet(site), IPv6Network(self.link_address(site)))
+    def inner_addresses(self, site: Site) -> tuple[Address, ...]:
+        """All addresses by which a site itself is reached through its tunnels."""
+        return (self.link_address(site), *(each.ip for each in self.own_addresses(site)))
+
+    def selectors(self, site: Site) -> tuple[Subnet, ...]:
+        """What there is at a site to be reached through a tunnel."""
+        return (*(each.network for each in self.own_addresses(site)), IPv6Network(self.link_address(site)))
+
+    def beyond(self, link: Link, site: Site) -> tuple[Site, ...]:
+        """The sites that are reached through this one by its peer on a link: a hub's other spokes."""
+        if link.hub != site.name:
+            return ()
+        return tuple(each for each in self._spokes(link.hub) if each.name not in link.between)
+
+    def joined_by_hubs(self) -> tuple[tuple[Site, Site, Site], ...]:
+        """Each two sites that reach each other through a hub, which comes first."""
+        hubs = dict.fromkeys(link.hub for link in self.links if link.hub)
+        return tuple((self.sites[hub], *pair) for hub in hubs for pair in combinations(self._spokes(hub), 2))
+
+    def _spokes(self, hub: str) -> tuple[Site, ...]:
+        return tuple(self.sites[name] for link in self.links if link.hub == hub for name in link.between if name != hub)
 
     def ends(self, site: Site) -> tuple[End, ...]:
         """The ends that lie at a site, in the order of the links."""
@@ -132,14 +165,14 @@ class End:
         return self.link.initiator == self.here.name
 
     @property
-    def local_ts(self) -> tuple[IPv6Network, ...]:
+    def local_ts(self) -> tuple[Subnet, ...]:
         """What of this end is reached through the tunnel."""
-        return self.network.selectors(self.here)
+        return self._reached(self.here)
 
     @property
-    def remote_ts(self) -> tuple[IPv6Network, ...]:
+    def remote_ts(self) -> tuple[Subnet, ...]:
         """What is reached at the other end: its `local_ts`."""
-        return self.network.selectors(self.there)
+        return self._reached(self.there)
 
     @property
     def local_addrs(self) -> tuple[str, ...]:
@@ -154,6 +187,10 @@ class End:
         take the peer when its name is behind the times.
         """
         return _texts(self.there) or (self.there.fqdn, ANY_ADDRESS)
+
+    def _reached(self, site: Site) -> tuple[Subnet, ...]:
+        sites = (site, *self.network.beyond(self.link, site))
+        return tuple(subnet for each in sites for subnet in self.network.selectors(each))
 
 
 def _texts(site: Site) -> tuple[str, ...]:

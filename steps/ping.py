@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
+from steps import pings
 from steps.both_ends import explained, listen, listening, moment
 from steps.negotiated import negotiated_problems
 from steps.section import Section, lan_target
 from steps.styles import style_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from ipaddress import IPv6Address
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runbook.script import Reading
     from runbook.target import Target
-    from steps.both_ends import Before
     from steps.negotiated import Sa
-    from steps.network import End, Network
+    from steps.network import End, Network, Site
 
-PINGS = 4
-"""As in the article; after a warm-up not one of them may be lost."""
 FIRST_TRY = 12
 """Seconds for a tunnel to come up, a lost packet or two included (strongSwan repeats one after 4 s and after 11 s);
 where it does not, both ends are listened to at the second try."""
@@ -58,11 +55,21 @@ class PingTest(Section):
 
     def checks(self) -> Sequence[Check]:
         """Both ends' view of each tunnel, and pings through it."""
-        return [
-            Check(f"ping through {link.name}", link.between, proof(ends), by=_lan_targets(ends))
+        links = [
+            Check(f"ping through {link.name}", link.between, proof(ends), _lan_targets(end.here for end in ends))
             for link in self.network.links
             for ends in [self.network.link_ends(link)]
         ]
+        spokes = [
+            Check(
+                f"ping from {one.name} to {other.name} through {hub.name}",
+                (one.name, hub.name, other.name),
+                through(hub, (one, other), self.network),
+                _lan_targets((one, other)),
+            )
+            for hub, one, other in self.network.joined_by_hubs()
+        ]
+        return [*links, *spokes]
 
 
 @dataclass(frozen=True)
@@ -119,34 +126,55 @@ def proof(ends: tuple[End, End]) -> Proof:
 
     def run(hosts: Mapping[str, Target]) -> Sequence[str]:
         initiator = ends[0] if ends[0].initiates else ends[1]
-        scripts = {name: script for end in ends for name, script in _places(end)}
+        scripts = pings.scripts(initiator.network, (ends[0].here, ends[1].here), hosts)
+        for end in ends:
+            scripts[end.here.name] = f"{_look(end)}\n{scripts[end.here.name]}"
 
-        def ask(name: str) -> str:
-            return hosts[name].run(scripts[name], purpose="look at the tunnel and ping", timeout=90).stdout
-
-        with ThreadPoolExecutor(max_workers=len(scripts)) as pool:
-            said = dict(zip(scripts, (each.split("==\n") for each in pool.map(ask, scripts)), strict=True))
+        said = {name: text.split("==\n") for name, text in _ask(hosts, scripts).items()}
         before = {end.here.name: moment(end.here, said[end.here.name][0]) for end in ends}
         evidence = [line for end in ends for line in _agreed(end, said[end.here.name][1])]
         for name in scripts:
-            evidence += _received(name, said[name][-1], initiator, hosts, before)
+            if lost := pings.lost(said[name][-1]):
+                why = explained(initiator, hosts, before, traffic_lost=True)
+                raise StepError(f"ping from {name} was lost: {lost}\n      {why}", hint=why.hint)
+            evidence += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
         return evidence
 
     return run
 
 
-def _lan_targets(ends: Sequence[End]) -> tuple[str, ...]:
-    return tuple(lan_target(end.here) for end in ends if end.here.lan_host)
+def through(hub: Site, spokes: tuple[Site, Site], network: Network) -> Proof:
+    """What proves that two sites reach each other through a third: pings from both and from their LANs."""
+
+    def run(hosts: Mapping[str, Target]) -> Sequence[str]:
+        evidence = []
+        for name, lines in _ask(hosts, pings.scripts(network, spokes, hosts)).items():
+            if lost := pings.lost(lines):
+                hint = f"both have their tunnel to {hub.name}: does {hub.name} forward from the one to the other?"
+                raise StepError(f"ping from {name} was lost: {lost}", hint=hint)
+            evidence += [f"{name}: {line}" for line in lines.splitlines() if line]
+        return evidence
+
+    return run
 
 
-def _places(end: End) -> Iterator[tuple[str, str]]:
-    """Where to ask on one side, and what: one script each."""
-    here, network = end.here, end.network
-    own = (network.link_address(here), network.own_address(here))
-    look = f"{listening(here)}\necho ==\n{style_of(here).listing}\necho =="
-    yield here.name, f"{look}\n{_script(own, _addresses(network, end))}"
-    if here.lan_host:
-        yield lan_target(here), _script((), _addresses(network, end))
+def _lan_targets(sites: Iterable[Site]) -> tuple[str, ...]:
+    return tuple(lan_target(each) for each in sites if each.lan_host)
+
+
+def _ask(hosts: Mapping[str, Target], scripts: Mapping[str, str]) -> dict[str, str]:
+    """What each script printed on its target, all at once."""
+
+    def ask(name: str) -> str:
+        return hosts[name].run(scripts[name], purpose="look at the tunnel and ping", timeout=90).stdout
+
+    with ThreadPoolExecutor(max_workers=len(scripts)) as pool:
+        return dict(zip(scripts, pool.map(ask, scripts), strict=True))
+
+
+def _look(end: End) -> str:
+    """Shell that tells where an end stands, and of its tunnels."""
+    return f"{listening(end.here)}\necho ==\n{style_of(end.here).listing}\necho =="
 
 
 def _agreed(end: End, listing: str) -> Sequence[str]:
@@ -161,34 +189,3 @@ def _agreed(end: End, listing: str) -> Sequence[str]:
     child = newest.installed[-1]
     wrapped = ", in UDP" if child.encapsulated else ""
     return [f"{name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}"]
-
-
-def _received(name: str, said: str, initiator: End, hosts: Mapping[str, Target], before: Before) -> Sequence[str]:
-    lines = [line for line in said.splitlines() if line]
-    lost = [line for line in lines if " 0% packet loss" not in line]
-    if lost:
-        why = explained(initiator, hosts, before, traffic_lost=True)
-        raise StepError(f"ping from {name} was lost: {lost[0]}\n      {why}", hint=why.hint)
-    return [f"{name}: {line}" for line in lines]
-
-
-def _addresses(network: Network, end: End) -> tuple[IPv6Address, IPv6Address]:
-    return network.link_address(end.there), network.own_address(end.there)
-
-
-def _script(sources: Sequence[IPv6Address], destinations: Sequence[IPv6Address]) -> str:
-    """Shell that pings each destination from each source (from whatever the kernel chooses where there is none)."""
-    lines = []
-    for source in sources or (None,):
-        option, words = (f"-I {source} ", f"{source} ") if source else ("", "")
-        for destination in destinations:
-            ping = f"ping -6 -n -q {option}-W 2"
-            count = f"{ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted'"
-            lines += [
-                "(",
-                f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
-                f"result=$({count} || echo 'no answer')",
-                f'echo "{words}-> {destination}: ${{result%%, time*}}"',
-                ") &",
-            ]
-    return "{\n" + "\n".join(lines) + "\nwait\n} | sort"

@@ -155,7 +155,7 @@ class LoadedConnection(Part):
         Nothing that others have loaded is printed: what they change is not a change of ours.
         """
         name, path = quote(self.end.connection), quote(self.path)
-        remote = " ".join(map(str, self.end.remote_ts))
+        remote = " ".join(f"-{each.version},{each}" for each in self.end.remote_ts)
         ours = " ".join(f"-e {_hash(each)}" for each in (self.credentials.leaf, *self.credentials.authorities))
         return f"""\
 command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
@@ -166,7 +166,9 @@ swanctl --list-certs --pretty 2>/dev/null | awk '{_CERTIFICATES}' | while read -
     printf '%s %s\\n' "$(printf %s "$der" | sha256sum | cut -d' ' -f1)" "$key"
 done | grep -F {ours} | sort -u
 echo --
-for there in {remote}; do ip -6 route show table {TABLE} "$there"; done | grep -v ' src ' | cut -d' ' -f1
+for there in {remote}; do
+    ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
+done | grep -v ' src ' | cut -d' ' -f1
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 [ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}

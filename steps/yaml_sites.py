@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv6Network
 
     from steps.marked_yaml import Value
-    from steps.yaml_words import Address
+    from steps.network import Address
 
 _SSH = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9._+-]*@)?"
@@ -25,6 +25,7 @@ _SSH = re.compile(
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")  # RFC 1122, section 3.2.1.3
+_LARGEST, _SMALLEST = 8, 30
 _SSH_PORT = 22
 _LAST_PORT = 65535
 
@@ -43,15 +44,17 @@ def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken) -> Site:
     if not LABEL.fullmatch(name):
         raise value.wrong(f"`{name}` is no DNS label; {LABEL_RULE}")
     keys = value.keys(("ssh", "fqdn", "address", "subnet", "interface"), ("lan_interface", "lan_host"))
+    subnets = keys["subnet"].items() if isinstance(keys["subnet"].node, yaml.SequenceNode) else [keys["subnet"]]
     return Site(
         name=name,
         ssh=_ssh(keys["ssh"], taken),
         fqdn=read_fqdn(keys["fqdn"], taken),
         addresses=_addresses(keys["address"], prefix, taken),
-        subnet_id=_site_subnet_id(keys["subnet"], taken),
+        subnet_id=_site_subnet_id(subnets[0], taken),
         interface=read_interface(keys["interface"]),
         lan_interface=read_interface(keys["lan_interface"]) if "lan_interface" in keys else None,
         lan_host=_ssh(keys["lan_host"], taken) if "lan_host" in keys else None,
+        more_subnets=tuple(_further_subnet(each, taken) for each in subnets[1:]),
     )
 
 
@@ -82,6 +85,8 @@ def _addresses(value: Value, prefix: IPv6Network, taken: Taken) -> tuple[Address
         if problem := _unreachable(address, prefix):
             raise each.wrong(f"`{each.text()}` is {problem}; write the address that the other sites reach this one at")
         taken.claim(each, "address", address)
+        if isinstance(address, IPv4Address):
+            taken.claim_network(each, IPv4Network(address))
         addresses.append(address)
     return tuple(addresses)
 
@@ -100,7 +105,28 @@ def _unreachable(address: Address, prefix: IPv6Network) -> str | None:
     return next((kind for kind, applies in kinds.items() if applies), None)
 
 
+def _further_subnet(value: Value, taken: Taken) -> int | IPv4Interface:
+    """Read a further subnet of a site: the id of a /64, or an IPv4 subnet, in which the site is `.1` if not said."""
+    text = value.text()
+    if "/" not in text:
+        return _site_subnet_id(value, taken)
+    try:
+        own = IPv4Interface(text)
+    except ValueError:
+        own = None
+    if own is None or own.ip.is_multicast or own.ip.is_loopback or own.ip.is_link_local or own.ip in _THIS_NETWORK:
+        raise value.wrong(f"`{text}` is no subnet; write the hexadecimal id of a /64, or an IPv4 subnet: 10.0.1.0/24")
+    if not _LARGEST <= own.network.prefixlen <= _SMALLEST:
+        raise value.wrong(f"`{text}` is too large or too small for a site; write a length of {_LARGEST} to {_SMALLEST}")
+    if own.ip == own.network.broadcast_address:
+        raise value.wrong(f"`{text}` is the subnet's broadcast address; write the site's own address in it")
+    taken.claim_network(value, own.network)
+    return IPv4Interface((own.ip + 1, own.network.prefixlen)) if own.ip == own.network.network_address else own
+
+
 def _site_subnet_id(value: Value, taken: Taken) -> int:
+    if "/" in value.text():
+        raise value.wrong("the first of a site's subnets is its own /64; write its hexadecimal id, this one behind it")
     subnet_id = read_subnet_id(value)
     if subnet_id == 0:
         # RFC 4291, section 2.6.1: an address that ends in zeros only is any router's of its subnet

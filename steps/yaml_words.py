@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from steps.marked_yaml import Value
+    from steps.network import Address
 
 T = TypeVar("T")
-Address = IPv4Address | IPv6Address
 
 LABEL_RULE = "write lower-case letters, digits and inner hyphens, at most 63 in a label"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123, section 2.1
@@ -38,6 +38,17 @@ class Taken:
         first = self._first.setdefault((kind, key), value)
         if first is not value:
             raise value.wrong(f"this {kind} is already that of {first.path} in line {first.line}; write another")
+
+    def claim_network(self, value: Value, network: IPv4Network) -> None:
+        """Take a network (an address is one, too) for `value`, or say whose it overlaps with."""
+        for kind, other in self._first:
+            if kind == "network" and isinstance(other, IPv4Network) and other.overlaps(network):
+                first = self._first[kind, other]
+                raise value.wrong(
+                    f"{network} overlaps with {other}, that of {first.path} in line {first.line}: "
+                    "it could not be told where a packet is to go; write another"
+                )
+        self._first["network", network] = value
 
 
 def read_fqdn(value: Value, taken: Taken) -> str:

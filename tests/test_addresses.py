@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Interface
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING
 
 import pytest
 from netns import Namespace, in_order, look, make, needs_root
+from ula_network import ends
 
 from runbook.resources.address import Address, UnreachableRoute
-from runbook.step import Verdict
+from runbook.resources.file import File
+from runbook.step import Told, Verdict
 from runbook.target import Target
+from steps.addresses import AddingAddresses
+from steps.outdated_addresses import INTERFACES, Outdated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +76,73 @@ def test_the_route_of_last_resort_is_made_and_unmade_beside_others(
     assert host.run("ip -6 route get fdd7:5938:e2e6:9::1").code != 0
     target.unmake("1", frozenset())
     assert host.sh(STATE) == was
+
+
+V4 = Address(IPv4Interface("10.0.1.1/24"), "d0")
+V4_STATE = "ip -4 -o address | sed 's/valid_lft.*//'; ip -4 route show table all"
+
+
+@pytest.mark.parametrize("before", ["", "ip address add 10.0.1.1/32 dev d0", "ip address add 10.0.2.1/24 dev d0"])
+def test_an_ipv4_address_and_its_peers_route_are_had_and_given_back(
+    host: Namespace, tmp_path: Path, before: str
+) -> None:
+    host.sh(before or ":")
+    was = host.sh(V4_STATE)
+    target = Target(host, str(tmp_path / "images"))
+    parts: list[Part] = [V4, UnreachableRoute("10.0.9.0/24")]
+    assert not in_order(look(target, parts))
+    assert in_order(make(target, parts, "1"))
+    assert " 10.0.1.1/24 " in host.sh("ip -4 -o address show d0")
+    assert host.run("ip route get 10.0.9.1").code != 0
+    target.unmake("1", frozenset())
+    assert host.sh(V4_STATE) == was
+
+
+EARLIER = """\
+# managed by ipsec-runbook: made from sites.yaml
+
+iface d0 inet6 manual
+    up ip -6 address replace fdd7:5938:e2e6:3::1/128 dev d0 nodad
+    up ip -6 address replace fdd7:5938:e2e6:1::1/128 dev d0 nodad
+    up ip -4 address replace 10.0.1.1/32 dev d0
+    up ip -6 route replace unreachable fdd7:5938:e2e6::/48 metric 4294967295
+    up ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295
+"""
+LATER = "".join(line for line in EARLIER.splitlines(keepends=True) if "1::1" not in line and "10.0." not in line)
+
+
+def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp_path: Path) -> None:
+    (host.etc / "network" / "interfaces.d").mkdir(parents=True)
+    (host.etc / "network" / "interfaces.d" / "ipsec-runbook").write_text(EARLIER)
+    host.sh("\n".join(line.split("up ", 1)[1] for line in EARLIER.splitlines() if " up ip" in line))
+    host.sh("ip -4 address add 10.0.1.2/32 dev d0; ip -4 route add unreachable 10.0.8.0/24 metric 4294967295")
+    state = f"{STATE}; {V4_STATE}"
+    was = host.sh(state)
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(look(target, [Outdated(EARLIER)]))
+    parts: list[Part] = [File(INTERFACES, LATER.encode()), Outdated(LATER)]
+    assert in_order(make(target, parts, "1"))
+    now = host.sh(state)
+    gone = ("fdd7:5938:e2e6:1::1", "10.0.1.1/32", "10.0.9.0/24")
+    kept = ("fdd7:5938:e2e6:3::1", "10.0.1.2/32", "10.0.8.0/24", "unreachable fdd7:5938:e2e6::/48")
+    assert [each for each in (*gone, *kept) if each in now] == list(kept)
+    target.unmake("1", frozenset())
+    assert sorted(host.sh(state).splitlines()) == sorted(was.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ("192.0.2.4 fdd7:5938:e2e6:1::1", []),
+        ("10.0.4.1", []),
+        ("10.0.4.9", ["vps4 is 10.0.4.9 in 10.0.4.0/24: write 10.0.4.9/24 in sites.yaml"]),
+        ("10.0.5.9", ["vps4 is in it itself, as 10.0.5.9: give one of the two another subnet"]),
+    ],
+)
+def test_a_host_that_is_in_an_ipv4_subnet_already_is_left_alone(there: str, says: list[str]) -> None:
+    network = ends()[0].network
+    more = {"vps4": "10.0.4.1/24", "home": "10.0.5.1/24"}
+    sites = {name: replace(network.sites[name], more_subnets=(IPv4Interface(own),)) for name, own in more.items()}
+    facts = {"interfaces": "ifupdown", "interfaces_at_boot": "eth0", "host_addresses": f"192.0.2.1 {there}"}
+    found = AddingAddresses(replace(network, sites=sites)).parts("vps4", facts)
+    assert [part.note for part in found if isinstance(part, Told)] == says

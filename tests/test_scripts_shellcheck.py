@@ -66,6 +66,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "StoredRules": ("", "*filter\n"),
     "Address": ("", "eth0 inet6 2001:db8::1/64 scope global \n"),
     "UnreachableRoute": ("absent\n",),
+    "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
     "LoadedConnection": ("not running\n",),
     "Tunnel": ("",),
 }

@@ -58,12 +58,12 @@ def test_the_articles_network_has_the_articles_numbers() -> None:
 
     assert network.prefix == ip_network("fdd7:5938:e2e6::/48")
     assert str(network.link_network) == "fdd7:5938:e2e6:3::/64"
-    assert network.subnet_text(home) == "fdd7:5938:e2e6:1::/64"
-    assert network.subnet_text(vps4) == "fdd7:5938:e2e6:8e71::/64"
+    assert str(network.subnet(home)) == "fdd7:5938:e2e6:1::/64"
+    assert str(network.subnet(vps4)) == "fdd7:5938:e2e6:8e71::/64"
     assert str(network.link_address(home)) == "fdd7:5938:e2e6:3::1"
     assert str(network.link_address(vps4)) == "fdd7:5938:e2e6:3::8e71"
-    assert str(network.own_address(home)) == "fdd7:5938:e2e6:1::1"
-    assert str(network.own_address(vps4)) == "fdd7:5938:e2e6:8e71::1"
+    assert [str(each) for each in network.own_addresses(home)] == ["fdd7:5938:e2e6:1::1/64"]
+    assert [str(each) for each in network.own_addresses(vps4)] == ["fdd7:5938:e2e6:8e71::1/64"]
 
     assert at_home.connection == "ula-net-vps4"
     assert [str(each) for each in at_home.local_ts] == ["fdd7:5938:e2e6:1::/64", "fdd7:5938:e2e6:3::1/128"]
@@ -118,6 +118,45 @@ def test_auto_and_an_address_as_people_write_it_are_taken(directory: Path) -> No
     assert load_text(changed("hostmaster@example.org", contact), directory).certificates.contact == contact
 
 
+@pytest.mark.parametrize(
+    ("written", "own", "selectors"),
+    [
+        ("[10]", ["fdd7:5938:e2e6:10::1/64"], ["fdd7:5938:e2e6:10::/64"]),
+        (
+            "[10, 20]",
+            ["fdd7:5938:e2e6:10::1/64", "fdd7:5938:e2e6:20::1/64"],
+            ["fdd7:5938:e2e6:10::/64", "fdd7:5938:e2e6:20::/64"],
+        ),
+        (
+            "[10, 10.0.5.0/24, 10.0.6.200/25]",
+            ["fdd7:5938:e2e6:10::1/64", "10.0.5.1/24", "10.0.6.200/25"],
+            ["fdd7:5938:e2e6:10::/64", "10.0.5.0/24", "10.0.6.128/25"],
+        ),
+    ],
+)
+def test_a_site_may_have_more_subnets_also_of_ipv4(
+    directory: Path, written: str, own: list[str], selectors: list[str]
+) -> None:
+    network = load_text(changed("    subnet: 10", f"    subnet: {written}"), directory)
+    vps5 = network.sites["vps5"]
+    assert [str(each) for each in network.own_addresses(vps5)] == own
+    assert [str(each) for each in network.selectors(vps5)] == [*selectors, "fdd7:5938:e2e6:3::10/128"]
+
+
+def test_the_spokes_of_a_hub_reach_each_other_through_it(directory: Path) -> None:
+    text = FULL[: FULL.index("links:")] + "links:\n  - hub: vps4\n    spokes: [home, vps5]\n"
+    network = load_text(text, directory)
+    assert [(link.name, link.initiator) for link in network.links] == [("vps4-home", "home"), ("vps4-vps5", "vps4")]
+    (at_home,) = network.ends(network.sites["home"])
+    assert {str(each) for each in at_home.remote_ts} == {
+        "fdd7:5938:e2e6:8e71::/64",
+        "fdd7:5938:e2e6:3::8e71/128",
+        "fdd7:5938:e2e6:10::/64",
+        "fdd7:5938:e2e6:3::10/128",
+    }
+    assert [[site.name for site in each] for each in network.joined_by_hubs()] == [["vps4", "home", "vps5"]]
+
+
 def test_the_initiator_is_whoever_is_named_else_the_dynamic_end_else_the_first(directory: Path) -> None:
     assert [link.initiator for link in load_text(FULL, directory).links] == ["vps4", "vps4", "home"]
 
@@ -150,7 +189,7 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("    subnet: 8e71", "    subnet: !hex 8e71", 32, "sites.vps4.subnet", "the tag"),
     ("    subnet: 8e71", "    <<: {subnet: 8e71}", 32, "sites.vps4.<<", "unknown key"),
     ("    subnet: 8e71", "    subnet:", 32, "sites.vps4.subnet", "no value"),
-    ("    subnet: 8e71", "    subnet: [8e71]", 32, "sites.vps4.subnet", "list or a mapping"),
+    ("    subnet: 8e71", "    subnet: {8e71: 1}", 32, "sites.vps4.subnet", "list or a mapping"),
     ("    subnet: 8e71", "    ? [subnet]\n    : 8e71", 32, "sites.vps4", "write `key: value`"),
     ("    ssh: vps4", '    ssh: "vps4\\x1b[2J"', 29, "sites.vps4.ssh", "U+001B"),
     ("    ssh: vps4", "    ssh: vps4\u00a0", 29, "sites.vps4.ssh", "U+00A0"),
@@ -181,6 +220,23 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("    subnet: 10", "    subnet: no", 40, "sites.vps5.subnet", "`no` is no subnet id"),
     ("    subnet: 10", "    subnet: -1", 40, "sites.vps5.subnet", "`-1` is no subnet id"),
     ("    subnet: 10", "    subnet: ::10", 40, "sites.vps5.subnet", "`::10` is no subnet id"),
+    ("    subnet: 10", "    subnet: [10, 8e71]", 40, "sites.vps5.subnet[1]", "sites.vps4.subnet in line 32"),
+    ("    subnet: 10", "    subnet: 10.0.5.0/24", 40, "sites.vps5.subnet", "write its hexadecimal id"),
+    ("    subnet: 10", "    subnet: [10, 10.0.5.0]", 40, "sites.vps5.subnet[1]", "no subnet id"),
+    ("    subnet: 10", "    subnet: [10, 10.0.5/24]", 40, "sites.vps5.subnet[1]", "no subnet; write"),
+    ("    subnet: 10", "    subnet: [10, fd00::/64]", 40, "sites.vps5.subnet[1]", "no subnet; write"),
+    ("    subnet: 10", "    subnet: [10, 224.0.5.0/24]", 40, "sites.vps5.subnet[1]", "no subnet; write"),
+    ("    subnet: 10", "    subnet: [10, 0.0.0.0/0]", 40, "sites.vps5.subnet[1]", "no subnet; write"),
+    ("    subnet: 10", "    subnet: [10, 10.0.5.1/32]", 40, "sites.vps5.subnet[1]", "too small"),
+    ("    subnet: 10", "    subnet: [10, 10.0.5.255/24]", 40, "sites.vps5.subnet[1]", "broadcast"),
+    ("    subnet: 10", "    subnet: [10, 192.0.2.0/24]", 40, "sites.vps5.subnet[1]", "sites.vps4.address in line 31"),
+    (
+        "    subnet: 10",
+        "    subnet: [10, 10.0.5.0/24, 10.0.0.0/16]",
+        40,
+        "sites.vps5.subnet[2]",
+        "overlaps with 10.0.5.0/24, that of sites.vps5.subnet[1] in line 40",
+    ),
     # names and hosts
     ("  vps4:", "  vps_4:", 28, "sites.vps_4", "no DNS label"),
     ("  vps4:", "  Vps4:", 28, "sites.Vps4", "lower-case"),
@@ -241,6 +297,19 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("initiator: vps4", "initiator: vps5", 44, "links[0].initiator", "write home or vps4"),
     ("address: 192.0.2.4", "address: dynamic", 43, "links[0].between", "both sites are dynamic"),
     ("      - 192.0.2.5\n", "", 44, "links[1].between", "only IPv4"),
+    ("[vps5, home]", "[vps5, home]\n  - hub: home\n    spokes: [vps4]", 48, "links[3].spokes", "at least two spokes"),
+    (
+        "between: [vps5, home]",
+        "hub: home\n    spokes: [vps5, vps4]",
+        47,
+        "links[2].spokes[1]",
+        "links[0].between in line",
+    ),
+    ("between: [vps5, home]", "hub: home\n    spokes: [vps5, vps5]", 47, "links[2].spokes[1]", "pair of sites"),
+    ("between: [vps5, home]", "hub: home\n    spokes: [vps5, home]", 47, "links[2].spokes[1]", "to itself"),
+    ("between: [vps5, home]", "hub: vps6\n    spokes: [vps5, home]", 46, "links[2].hub", "no site `vps6`"),
+    ("between: [vps5, home]", "hub: vps5", 46, "links[2].spokes", "missing"),
+    ("between: [vps5, home]", "initiator: home", 46, "links[2].between", "missing"),
     # certificates
     ("agree_to_terms: true", "agree_to_terms: false", 8, "certificates.agree_to_terms", "terms of service"),
     ("agree_to_terms: true", "agree_to_terms: yes", 8, "certificates.agree_to_terms", "write true"),
@@ -370,9 +439,16 @@ def as_yaml(network: Network) -> str:
     for site in network.sites.values():
         address = f"[{', '.join(map(str, site.addresses))}]" if site.addresses else "dynamic"
         lines.append(f"  {site.name}: {{ssh: {site.ssh}, fqdn: {site.fqdn}, address: {address},")
-        lines.append(f"    subnet: {site.subnet_id:x}, interface: {site.interface}}}")
+        subnets = [f"{each:x}" if isinstance(each, int) else f"{each}" for each in (site.subnet_id, *site.more_subnets)]
+        lines.append(f"    subnet: [{', '.join(subnets)}], interface: {site.interface}}}")
     lines.append("links:")
-    lines += [f"- {{between: [{', '.join(link.between)}], initiator: {link.initiator}}}" for link in network.links]
+    lines += [
+        f"- {{between: [{', '.join(link.between)}], initiator: {link.initiator}}}"
+        for link in network.links
+        if not link.hub
+    ]
+    if spokes := [link.between[1] for link in network.links if link.hub]:
+        lines.append(f"- {{hub: {network.links[0].hub}, spokes: [{', '.join(spokes)}]}}")
     return "\n".join(lines)
 
 

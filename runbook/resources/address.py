@@ -1,24 +1,25 @@
-"""IPv6 addresses and routes, live in the kernel."""
+"""Addresses and routes, live in the kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Interface, ip_network
 from typing import TYPE_CHECKING
 
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
-    from ipaddress import IPv6Interface
+    from ipaddress import IPv4Interface
 
     from runbook.script import Reading
 
 
 @dataclass(frozen=True)
 class Address(Part):
-    """An address on an interface, without duplicate address detection (RFC 4862, 5.4), so that it works at once."""
+    """An address on an interface; of IPv6 without duplicate detection (RFC 4862, 5.4), so that it works at once."""
 
-    address: IPv6Interface
+    address: IPv4Interface | IPv6Interface
     interface: str
 
     @property
@@ -31,7 +32,7 @@ class Address(Part):
 
         How far its detection of duplicates has come does not count where it is detected at all: that passes.
         """
-        listing = f"ip -6 -o address show to {self.address.ip}/128"
+        listing = f"{self._ip} -o address show to {self.address.ip}/{self.address.max_prefixlen}"
         passing = "/ nodad/! { s/ tentative//; s/ dadfailed//; }"
         return f"{listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g; {passing}' | tr -s ' ' | sort"
 
@@ -45,33 +46,42 @@ class Address(Part):
                 f"{self.address.ip} is on {', '.join(others)} already; name that interface in sites.yaml, or remove it"
             )
         words = line.split()
-        if str(self.address) in words and "nodad" in words and "tentative" not in words and "dadfailed" not in words:
+        sure = not self._nodad or ("nodad" in words and not {"tentative", "dadfailed"} & {*words})
+        if str(self.address) in words and sure:
             return self.in_order()
         device = quote(self.interface)
         change = Change(
             summary=f"add {self.address} to {self.interface}",
             # neither its prefix length nor a failed detection can be changed where it stands (ip-address(8))
-            apply=f"{self._remove(words)}ip -6 address replace {self.address} dev {device} nodad",
+            apply=f"{self._remove(words)}{self._ip} address replace {self.address} dev {device}{self._nodad}",
             undo=self._undo(words),
-            diff=f"- {line}\n+ {self.interface} {self.address} nodad" if line else f"+ {self.interface} {self.address}",
+            diff=(f"- {line}\n" if line else "") + f"+ {self.interface} {self.address}{self._nodad}",
         )
         return self.drift(change) if line else self.absent(change)
 
+    @property
+    def _ip(self) -> str:
+        return f"ip -{self.address.version}"
+
+    @property
+    def _nodad(self) -> str:
+        return " nodad" if isinstance(self.address, IPv6Interface) else ""
+
     def _remove(self, words: list[str]) -> str:
         """Shell that takes away the address as found, if it was."""
-        if "inet6" not in words:
+        if not words:
             return ""
-        was = words[words.index("inet6") + 1]
-        return f"ip -6 address del {quote(was)} dev {quote(self.interface)} 2>/dev/null || true\n"
+        was = words[2]
+        return f"{self._ip} address del {quote(was)} dev {quote(self.interface)} 2>/dev/null || true\n"
 
     def _undo(self, words: list[str]) -> str:
         device = quote(self.interface)
-        remove = f"ip -6 address del {self.address} dev {device} 2>/dev/null || true"
-        if "inet6" not in words:
+        remove = f"{self._ip} address del {self.address} dev {device} 2>/dev/null || true"
+        if not words:
             return remove
-        was = words[words.index("inet6") + 1]
+        was = words[2]
         nodad = " nodad" if "nodad" in words else ""
-        return f"{remove}\nip -6 address replace {quote(was)} dev {device}{nodad}"
+        return f"{remove}\n{self._ip} address replace {quote(was)} dev {device}{nodad}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class UnreachableRoute(Part):
     def probe(self) -> str:
         """The route, if it is there."""
         return (
-            f"if ip -6 route show table main type unreachable {self.prefix} | grep -q 'metric {self.metric}'; "
+            f"if {self._ip} route show table main type unreachable {self.prefix} | grep -q 'metric {self.metric}'; "
             "then echo there; else echo absent; fi"
         )
 
@@ -100,8 +110,12 @@ class UnreachableRoute(Part):
         route = f"unreachable {self.prefix} metric {self.metric}"
         change = Change(
             summary=f"refuse what is for {self.prefix} and has no other route",
-            apply=f"ip -6 route replace {route}",
-            undo=f"ip -6 route del {route} 2>/dev/null || true",
+            apply=f"{self._ip} route replace {route}",
+            undo=f"{self._ip} route del {route} 2>/dev/null || true",
             diff=f"+ {route}",
         )
         return self.absent(change)
+
+    @property
+    def _ip(self) -> str:
+        return f"ip -{ip_network(self.prefix).version}"

@@ -1,0 +1,85 @@
+"""Pings between two sites: from every address that one has in the private network to every one of the other, and back.
+
+Where both have a machine on their LAN, these ping each other, too: as if they were on the same LAN.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from runbook.errors import StepError
+from steps.section import lan_target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook.target import Target
+    from steps.network import Address, Network, Site
+
+PINGS: Final = 4
+"""As in the article; after a warm-up not one of them may be lost."""
+
+_ADDRESSES: Final = 'ip -o address show scope global | awk \'{ sub("/.*", "", $4); print $4 }\''
+
+
+def scripts(network: Network, sites: tuple[Site, Site], hosts: Mapping[str, Target]) -> dict[str, str]:
+    """Shell for each target that can ping, by its name, which prints a line for each pair of addresses.
+
+    Raises StepError where a machine that is to prove a gateway is not behind it.
+    """
+    both = all(each.lan_host for each in sites)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        sides = list(pool.map(lambda site: _addresses(network, site, hosts if both else None), sites))
+    found = {}
+    for here, there in (sides, sides[::-1]):
+        destinations = [each for addresses in there.values() for each in addresses]
+        # who has no address that is known speaks from the one that its kernel chooses, for whatever its site has
+        families = {each.version for addresses in here.values() for each in addresses}
+        for target, sources in here.items():
+            pairs: list[tuple[Address | None, Address]] = [
+                (source, each) for source in sources for each in destinations if source.version == each.version
+            ]
+            found[target] = _script(pairs or [(None, each) for each in destinations if each.version in families])
+    return found
+
+
+def lost(said: str) -> str:
+    """The first line of what a script printed that tells of a loss; empty when there was none."""
+    return next((line for line in said.splitlines() if line and " 0% packet loss" not in line), "")
+
+
+def _addresses(network: Network, site: Site, hosts: Mapping[str, Target] | None) -> dict[str, Sequence[Address]]:
+    """Who can ping at a site, by target, with the addresses to do it from; a LAN's machine is asked only by `hosts`."""
+    found: dict[str, Sequence[Address]] = {site.name: network.inner_addresses(site)}
+    if not site.lan_host:
+        return found
+    name = lan_target(site)
+    found[name] = ()
+    if hosts:
+        said = hosts[name].run(_ADDRESSES, purpose="look for its addresses").stdout
+        subnets = [each.network for each in network.own_addresses(site)]
+        found[name] = [each for each in map(ip_address, said.split()) if any(each in subnet for subnet in subnets)]
+        if not found[name]:
+            raise StepError(
+                f"{name} has no address in {' or '.join(map(str, subnets))}",
+                hint=f"name a machine that is behind {site.name}, or give it an address of that subnet",
+            )
+    return found
+
+
+def _script(pairs: Sequence[tuple[Address | None, Address]]) -> str:
+    lines = []
+    for source, destination in pairs:
+        option, words = (f"-I {source} ", f"{source} ") if source else ("", "")
+        ping = f"ping -{destination.version} -n -q {option}-W 2"
+        count = f"{ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted'"
+        lines += [
+            "(",
+            f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
+            f"result=$({count} || echo 'no answer')",
+            f'echo "{words}-> {destination}: ${{result%%, time*}}"',
+            ") &",
+        ]
+    return "{\n" + "\n".join(lines) + "\nwait\n} | sort"
