@@ -61,7 +61,10 @@ def _box(network: Network, site: Site) -> _Box:
         ("name", site.fqdn),
         *(("at" if not number else "", each) for number, each in enumerate(outside)),
         ("link", str(network.link_address(site))),
-        ("subnet", network.subnet_text(site)),
+        *(
+            ("subnet" if not number else "", str(each.network))
+            for number, each in enumerate(network.own_addresses(site))
+        ),
     ]
     if site.lan_interface:
         rows.append(("LAN", f"on {site.lan_interface}"))

@@ -89,7 +89,7 @@ def in_the_way(network: Network, site: Site, routes: Iterable[Route]) -> Iterato
     A wider route is not in the way: ours are the longer match. The site's own subnet on its own LAN is how a gateway
     should look, its link address is ours, and so is the refusal of the whole prefix (step `addresses`).
     """
-    own = network.selectors(site)
+    own = [each for each in network.selectors(site) if isinstance(each, IPv6Network)]
     for route in routes:
         if route.destination.prefixlen < _PREFIX_LENGTH or not route.destination.subnet_of(network.prefix):
             continue
