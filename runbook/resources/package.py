@@ -94,12 +94,13 @@ class Packages(Part):
             apply=(
                 f"{_APT} update >&2\n"
                 f"{_APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
-                'sync -- "$image/added.$index"\n'
+                # half an installation may be of what is depended on alone, and read as if nothing had been begun
+                ': >"$image/open.$index"; sync -- "$image/added.$index" "$image/open.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
                 f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}\n"
-                f"{_SEEN}"
+                f'{_SEEN}rm -f -- "$image/open.$index"'
             ),
-            undo=f"{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}",
+            undo=f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}rm -f -- "$image/open.$index"',
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
         )
