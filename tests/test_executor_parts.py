@@ -277,3 +277,19 @@ def test_undoing_goes_from_the_newest_application_to_the_first(host: Scratch, tm
     assert host.tree() == {}
     assert [each.image for each in witness.events if isinstance(each, Undone)] == [each.name for each in images]
     assert len(images) == 3
+
+
+def test_a_change_cut_off_where_its_probe_does_not_see_it_is_undone(host: Scratch, tmp_path: Path) -> None:
+    beside = host.root / "beside"
+    half = f'touch "$image/open.$index" {quote(str(beside))}; exit 1'
+    executor = carry_out([step("a", {host.name: [Made(host.root / "a", half)]})], [host], tmp_path)
+    assert executor.failures
+    (image,) = host.images()
+    assert [each.status for each in image.changes] == ["cut off"]
+
+
+def test_a_change_that_failed_before_it_began_leaves_nothing_to_undo(host: Scratch, tmp_path: Path) -> None:
+    executor = carry_out([step("a", {host.name: [Made(host.root / "a", "exit 1")]})], [host], tmp_path)
+    assert executor.failures
+    (image,) = host.images()
+    assert [each.status for each in image.changes] == ["as before"]
