@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runbook.errors import RunbookError, UsageError
+from runbook.errors import SITES, RunbookError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ app = typer.Typer(
 File = Annotated[Path, typer.Option("--file", "-f", help="The network's description.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every step.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
-SITES = Path("sites.yaml")
 
 
 def main() -> None:
@@ -37,9 +37,10 @@ def main() -> None:
     try:
         app()
     except RunbookError as error:
+        error.again = error.again or shlex.join(["runbook", *sys.argv[1:]])
         typer.echo(f"runbook: {error}", err=True)
-        if error.hint:
-            typer.echo(f"to do: {error.hint}", err=True)
+        for label, text in error.advice.items():
+            typer.echo(f"{label}: {text}", err=True)
         sys.exit(error.exit_code)
 
 
@@ -164,24 +165,25 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
     from runbook.session import Session, refuse_without_answer
 
     refuse_without_answer(yes=yes, json=json)
-    again = f"runbook resume --file {file}"
     with Session(file, command, yes=yes, json=json) as session:
-        session.finish_step_on_interrupt(again)
+        session.finish_step_on_interrupt(session.again)
         if command == "resume":
             session.tell_unfinished()
-        session.executor.connect(Owner.this_process(), proving=True)
         try:
+            session.executor.connect(Owner.this_process(), proving=True)
             plans = session.executor.apply()
         except RunbookError as stopped:
-            session.report(session.executor.plans, stopped.exit_code)
-            stopped.hint = stopped.hint or f"go on with: {again}"
+            session.tell_how_to_go_on(stopped)
+            report = session.report(session.executor.plans, stopped.exit_code)
+            if json:
+                typer.echo(report)
             raise
         code = _failure_code(session.executor)
         report = session.report(plans, code)
         if json:
             typer.echo(report)
         elif code:
-            session.terminal.line(f"not finished; when it is mended, go on with: {again}")
+            session.terminal.line(f"not finished; when it is mended, go on with: {session.again}")
             for name in session.document.to_take_back():
                 session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
         else:
@@ -212,7 +214,7 @@ def rollback(
         at = names.index(_step(step or to).name)
         names = names[at + 1 :] if to else [step]
     with Session(file, "rollback", yes=yes, json=False) as session:
-        session.finish_step_on_interrupt(f"runbook {' '.join(sys.argv[1:])}")
+        session.finish_step_on_interrupt(session.again)
         session.executor.connect(Owner.this_process())
         undo(session, names, yes=yes)
         code = _failure_code(session.executor)

@@ -1,7 +1,8 @@
 """What a command reports, as one JSON document of a documented, versioned shape.
 
     {"version": 1, "command": "audit", "exit_code": 3,
-     "failures": [{"target": "vps4", "step": "", "error": "…", "hint": "…"}],
+     "failures": [{"target": "vps4", "step": "", "id": "ssh-silent", "error": "…", "likely": "…", "look": "…",
+                   "hint": "…"}],
      "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"}, "unread": ["home"],
                 "parts": [{"target": "home", "part": "file /etc/…", "verdict": "absent", "note": "",
                            "change": {"summary": "…", "diff": "…", "irreversible": ""} or null}],
@@ -9,7 +10,8 @@
 
 `verdict` is one of: in order, absent, drift, known after, unknown, blocked. A blocked part cannot be brought in order
 before what its `note` names, a step or a host that could not be read; `blocked` has it by target. `unread` are the
-targets of the step that could not be read. Fields are added, never renamed, within a version.
+targets of the step that could not be read. Of a failure, `error` is what happened, `look` the command to look closer,
+`hint` what to do and the command to go on (`runbook.errors.Entry`). Fields are added, never renamed, within a version.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from runbook.events import Checked, Failed, Undone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runbook.errors import RunbookError
     from runbook.events import Event, Plan
     from runbook.step import Finding
 
@@ -56,10 +59,7 @@ class Document:
             "version": VERSION,
             "command": command,
             "exit_code": exit_code,
-            "failures": [
-                {"target": each.target, "step": each.step, "error": str(each.error), "hint": each.error.hint}
-                for each in self.failures
-            ],
+            "failures": [{"target": each.target, "step": each.step, **_told(each.error)} for each in self.failures],
             "steps": [self._step(plan) for plan in plans],
         }
 
@@ -76,6 +76,10 @@ class Document:
                 if each.step == plan.step.name
             ],
         }
+
+
+def _told(error: RunbookError) -> dict[str, str]:
+    return {"id": error.id, "error": str(error), "likely": error.likely, "look": error.look, "hint": error.hint}
 
 
 def _part(target: str, finding: Finding) -> dict[str, Any]:

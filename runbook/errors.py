@@ -1,4 +1,4 @@
-"""Every error a user can meet, as one tree.
+"""Every error a user can meet, as one tree; and the form in which each kind of failure is told.
 
 RunbookError                 one clear sentence; exit 1
 +-- UsageError               a wrong flag or a wrong sites.yaml; exit 2
@@ -13,7 +13,38 @@ RunbookError                 one clear sentence; exit 1
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+AGAIN: Final = "runbook resume"
+"""What goes on where nobody has said which command does."""
+SITES: Final = Path("sites.yaml")
+"""The network's description, where no other is named."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kind of failure, in the four parts in which it is told (`runbook.catalogue`, `steps.catalogue`).
+
+    Each part is a template, filled with the words that are known where it is raised, and with `{again}`, the command
+    that goes on, and `{file}`, the option that names the user's sites.yaml (` --file PATH`, or nothing).
+
+    Attributes:
+        id: Its name, for programs; it never changes.
+        what: What happened, in one sentence.
+        likely: The likely cause.
+        look: The exact command to look closer; `on HOST: ` before it where it is not for this machine.
+        go_on: What to do about it, and the command to go on.
+        said: Patterns, any of which in what a program complained of gives this failure away.
+    """
+
+    id: str
+    what: str
+    likely: str
+    look: str
+    go_on: str
+    said: tuple[str, ...] = ()
 
 
 class RunbookError(Exception):
@@ -21,10 +52,52 @@ class RunbookError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        """Say what is wrong (`message`) and, where there is one, the next command or action (`hint`)."""
-        super().__init__(message)
-        self.hint = hint
+    def __init__(self, problem: Entry | str, *, hint: str = "", **words: object) -> None:
+        """Say what is wrong.
+
+        Args:
+            problem: An entry of a catalogue; or, for a mistake in a command line, one sentence.
+            hint: With a sentence: what to do about it.
+            words: What the entry's templates are filled with.
+        """
+        self.entry = problem if isinstance(problem, Entry) else Entry("", problem, "", "", hint)
+        self.words: dict[str, Any] = words
+        self.again = ""
+        """The command that goes on: who tells the error knows it, who raises it does not."""
+        self.file = ""
+        """The option by which other commands find the same sites.yaml, a space before it."""
+        super().__init__(self._filled(self.entry.what))
+
+    @property
+    def id(self) -> str:
+        """The entry's name; empty for a mistake in a command line."""
+        return self.entry.id
+
+    @property
+    def likely(self) -> str:
+        """The likely cause."""
+        return self._filled(self.entry.likely)
+
+    @property
+    def look(self) -> str:
+        """The command to look closer."""
+        return self._filled(self.entry.look)
+
+    @property
+    def hint(self) -> str:
+        """What to do, and the command to go on."""
+        return self._filled(self.entry.go_on)
+
+    @property
+    def advice(self) -> dict[str, str]:
+        """What follows the sentence itself, part by part; those that there are."""
+        parts = {"likely": self.likely, "to look": self.look, "to go on": self.hint}
+        return {label: text for label, text in parts.items() if text}
+
+    def _filled(self, template: str) -> str:
+        if not self.id:  # a sentence, with whatever braces
+            return template
+        return template.format_map({**self.words, "again": self.again or AGAIN, "file": self.file})
 
 
 class UsageError(RunbookError):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import paramiko
 
+from runbook import catalogue
 from runbook.errors import HostKeyError
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class HostKeys:
         """
         blob, kind = key.asbytes(), key.get_name()
         if revoked := next((known for known in self._known if (known.marker, known.blob) == ("@revoked", blob)), None):
-            raise HostKeyError(f"the host key of {self.name} is revoked ({revoked.where})")
+            path = shlex.quote(revoked.where.rpartition(":")[0])
+            raise HostKeyError(catalogue.HOST_KEY_REVOKED, name=self.name, where=revoked.where, path=path)
         plain = [known for known in self._known if not known.marker]
         if any(known.blob == blob for known in plain):
             return
@@ -107,27 +109,45 @@ class HostKeys:
     def _changed(self, known: KnownKey, kind: str, blob: bytes) -> HostKeyError:
         file = shlex.quote(known.where.rpartition(":")[0])
         return HostKeyError(
-            f"the host key of {self.name} is not the one known: {known.where} has {title(known.kind)} "
-            f"{fingerprint(known.blob)}, the host shows {title(kind)} {fingerprint(blob)}; "
-            "someone may stand between, or the host was installed anew",
-            hint=f"if you know why it changed: ssh-keygen -R {shlex.quote(self.name)} -f {file}",
+            catalogue.HOST_KEY_CHANGED,
+            name=self.name,
+            where=known.where,
+            known=f"{title(known.kind)} {fingerprint(known.blob)}",
+            key=f"{title(kind)} {fingerprint(blob)}",
+            kind=title(kind).lower(),
+            forget=f"ssh-keygen -R {shlex.quote(self.name)} -f {file}",
         )
 
     def _accept(self, kind: str, blob: bytes) -> None:
-        unknown = f"the host key of {self.name} is not known ({title(kind)} {fingerprint(blob)})"
         if self._ask is None:
-            raise HostKeyError(
-                f"{unknown} and there is no terminal to ask at", hint=f"log in once by hand: {self._command}"
-            )
+            raise self._unknown(kind, blob, "and there is no terminal to ask at")
         question = (
             f"The authenticity of host '{self.name}' can't be established.\n"
             f"{title(kind)} key fingerprint is {fingerprint(blob)}.\n"
             "Are you sure you want to continue connecting?"
         )
         if not self._ask(question):
-            raise HostKeyError(f"{unknown} and was not accepted")
+            raise self._unknown(kind, blob, "and was not accepted")
         if self._user_files:
-            _append(self._user_files[0], f"{self.name} {kind} {base64.b64encode(blob).decode()}\n")
+            self._keep(self._user_files[0], f"{self.name} {kind} {base64.b64encode(blob).decode()}\n")
+
+    def _keep(self, path: Path, line: str) -> None:
+        try:
+            _append(path, line)
+        except OSError as error:
+            raise HostKeyError(
+                catalogue.HOST_KEY_NOT_KEPT, name=self.name, path=path, directory=path.parent, why=error.strerror
+            ) from error
+
+    def _unknown(self, kind: str, blob: bytes, why: str) -> HostKeyError:
+        return HostKeyError(
+            catalogue.HOST_KEY_UNKNOWN,
+            name=self.name,
+            key=f"{title(kind)} {fingerprint(blob)}",
+            kind=title(kind).lower(),
+            why=why,
+            ssh=self._command,
+        )
 
 
 class Policy(paramiko.MissingHostKeyPolicy):
@@ -205,15 +225,12 @@ def _hash_matches(hashed: str, name: str) -> bool:
 
 def _append(path: Path, line: str) -> None:
     """Add one line to known_hosts, in one write, never rewriting what is there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            whole = not size or os.pread(descriptor, 1, size - 1) == b"\n"
-            os.write(descriptor, (line if whole else "\n" + line).encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise HostKeyError(f"the host key could not be kept in {path}: {error.strerror}") from error
+        size = os.fstat(descriptor).st_size
+        whole = not size or os.pread(descriptor, 1, size - 1) == b"\n"
+        os.write(descriptor, (line if whole else "\n" + line).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

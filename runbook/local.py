@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import IO, TYPE_CHECKING
 
+from runbook import catalogue
 from runbook.errors import StepError
 from runbook.frame import Frame, new_mark, wrap
 from runbook.host import Answer, Exchange
@@ -83,9 +84,11 @@ class LocalHost:
         if frame.ended:
             return frame.answer(time.monotonic() - began)
         if time.monotonic() - began >= timeout:
-            raise StepError(f"{self.name}: {purpose} did not end within {timeout:g} s and was ended")
+            raise StepError(
+                catalogue.TIMED_OUT, target=self.name, purpose=purpose, seconds=timeout, ended="and was ended"
+            )
         last = (frame.words or frame.noise).strip().splitlines()
-        raise StepError(f"{self.name}: {purpose} was cut short: {last[-1] if last else 'its shell was killed'}")
+        raise StepError(catalogue.KILLED, target=self.name, purpose=purpose, said=f": {last[-1]}" if last else "")
 
 
 def _exchange(shell: subprocess.Popen[bytes], text: bytes, deadline: float) -> Iterator[tuple[IO[bytes], bytes]]:

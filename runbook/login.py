@@ -28,6 +28,7 @@ from paramiko.common import cMSG_GLOBAL_REQUEST
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import ConfigParseError
 
+from runbook import catalogue
 from runbook.errors import UnreachableError, UsageError
 from runbook.hostkeys import HostKeys, Policy
 from runbook.identities import Identities, KeyRing
@@ -35,6 +36,7 @@ from runbook.identities import Identities, KeyRing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runbook.errors import Entry
     from runbook.identities import Prompts
 
 # paramiko logs tracebacks of its own; what a user must know is in our exceptions.
@@ -110,7 +112,9 @@ class _Transport(paramiko.Transport):
 class Line:
     """One authenticated connection to a target, with the jump hosts under it."""
 
-    def __init__(self, chain: list[fabric.Connection], limits: Limits) -> None:
+    def __init__(self, chain: list[fabric.Connection], limits: Limits, by_hand: str) -> None:
+        self.by_hand = by_hand
+        """The ssh(1) command that goes there."""
         self._chain = chain
         self._limits = limits
         self._spare: paramiko.Channel | None = None
@@ -193,19 +197,25 @@ class Login:
             HostKeyError: A key, the target's or a jump host's, is not the one known.
         """
         chain = _chain(self.target, _config(self.ssh_config))
-        line = Line(chain, self.limits)
+        line = Line(chain, self.limits, _by_hand(chain[-1], self.ssh_config))
         try:
             for below, connection in zip([None, *chain], chain, strict=False):
                 at = self.name if connection is chain[-1] else f"{self.name}: jump host {connection.original_host}"
                 try:
                     self._open(connection, below)
                 except (OSError, EOFError, paramiko.SSHException) as error:
-                    raise UnreachableError(f"{at}: {_reason(error, connection, self.limits)}") from error
+                    raise self._failure(error, connection, at) from error
             line.watch()
         except BaseException:
             line.close()
             raise
         return line
+
+    def _failure(self, error: Exception, connection: fabric.Connection, at: str) -> UnreachableError:
+        entry, words = _reason(error, connection, self.limits)
+        where = f"{connection.host} port {connection.port}"
+        by_hand = _by_hand(connection, self.ssh_config)
+        return UnreachableError(entry, at=at, host=connection.host, where=where, ssh=by_hand, **words)
 
     def _open(self, connection: fabric.Connection, below: fabric.Connection | None) -> None:
         keys = HostKeys(
@@ -237,7 +247,7 @@ def _config(path: Path | None) -> fabric.Config:
         config = fabric.Config(lazy=True, runtime_ssh_path=str(path) if path else None)
         config.load_ssh_config()
     except (OSError, ConfigParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"the ssh configuration {path or '~/.ssh/config'} cannot be read: {error}") from error
+        raise UsageError(catalogue.SSH_CONFIG, path=path or "~/.ssh/config", why=error) from error
     return config
 
 
@@ -310,38 +320,37 @@ def _ask_for_life(transport: Any) -> None:  # noqa: ANN401 - a Transport, and a 
         transport.clear_to_send_lock.release()
 
 
-def _reason(error: Exception, connection: fabric.Connection, limits: Limits) -> str:
-    """Say in words for the user why there is no connection."""
-    where = f"{connection.host} port {connection.port}"
+def _reason(error: Exception, connection: fabric.Connection, limits: Limits) -> tuple[Entry, dict[str, Any]]:
+    """Say why there is no connection: the kind of failure, and the words that it alone knows."""
     cause = error.__context__ if isinstance(error, paramiko.SSHException) else error
     match error:
         case AuthFailure():
             return _refusal(error, connection)
         case paramiko.ChannelException():
-            return f"the jump host before it cannot reach {where} ({error.text})"
+            return catalogue.JUMP_FAILED, {"why": error.text}
         case paramiko.SSHException() if isinstance(cause, TimeoutError) or "existing session" in str(error):
-            return f"{where} accepted the connection but did not greet as SSH within {limits.login:g} s"
+            return catalogue.NO_GREETING, {"seconds": limits.login}
         case paramiko.SSHException() if not isinstance(cause, EOFError | ConnectionError):
-            return f"no SSH connection to {where}: {error}"
+            return catalogue.NOT_SSH, {"why": error}
         case EOFError() | ConnectionResetError() | BrokenPipeError() | paramiko.SSHException():
-            return f"{where} closed the connection before the log-in"
-    return _no_connection(error, connection, where, limits)
+            return catalogue.HUNG_UP, {}
+    return _no_connection(error, limits)
 
 
-def _no_connection(error: Exception, connection: fabric.Connection, where: str, limits: Limits) -> str:
+def _no_connection(error: Exception, limits: Limits) -> tuple[Entry, dict[str, Any]]:
     match error:
         case socket.gaierror():
-            return f"the name {connection.host} does not resolve"
+            return catalogue.NAME_UNRESOLVED, {}
         case ConnectionRefusedError():
-            return f"{where} refuses connections; is sshd running there, and is it that port?"
+            return catalogue.PORT_REFUSED, {}
         case TimeoutError():
-            return f"{where} did not answer within {limits.connect:g} s"
-    return f"{where} cannot be reached: {getattr(error, 'strerror', None) or error}"
+            return catalogue.SSH_SILENT, {"seconds": limits.connect}
+    return catalogue.NO_ROUTE, {"why": getattr(error, "strerror", None) or error}
 
 
-def _refusal(error: AuthFailure, connection: fabric.Connection) -> str:
+def _refusal(error: AuthFailure, connection: fabric.Connection) -> tuple[Entry, dict[str, Any]]:
     strategy = error.result.strategy
     tried = strategy.tried if isinstance(strategy, Identities) else []
     if not tried:
-        return f"{connection.user} cannot log in to {connection.host}: there is no key to try, in the agent or in files"
-    return f"{connection.host} refused the log-in of {connection.user}; keys tried: {', '.join(tried)}"
+        return catalogue.NO_KEY, {"user": connection.user}
+    return catalogue.LOGIN_REFUSED, {"user": connection.user, "keys": ", ".join(tried)}

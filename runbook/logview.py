@@ -36,7 +36,7 @@ def of_event(event: Event) -> dict[str, Any]:
         if isinstance(value, Plan):
             found.update(step=value.step.name, blocked=dict(value.blocked), findings=_findings(value))
         elif isinstance(value, RunbookError):
-            found.update(error=str(value), hint=value.hint)
+            found.update(error=str(value), advice=value.advice)
         elif each.name == "changes":
             found["changes"] = [change.change.summary for change in value if change.change]
         else:
@@ -91,5 +91,5 @@ def _words(entry: Mapping[str, Any]) -> Sequence[str]:
     head = f"{where}: {entry['event']}" if where else str(entry["event"])
     about = [entry[key] for key in ("command", "title", "image", "held_by", "error") if entry.get(key)]
     took = f" ({entry['seconds']:.1f} s)" if "seconds" in entry else ""
-    hint = [f"to do: {entry['hint']}"] if entry.get("hint") else []
-    return [": ".join([head, *about]) + took, *hint, *entry.get("changes", ()), *entry.get("evidence", ())]
+    advice = [f"{label}: {text}" for label, text in entry.get("advice", {}).items()]
+    return [": ".join([head, *about]) + took, *advice, *entry.get("changes", ()), *entry.get("evidence", ())]

@@ -72,8 +72,8 @@ class Narrator:
         why = str(event.error).removeprefix(f"{event.target}: ")
         self._terminal.done(where if event.step else f"connecting to {event.target}")
         self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}")
-        if event.error.hint:
-            self._terminal.line(f"      {self._terminal.paint('to do:', 'bold')} {event.error.hint}")
+        for label, text in event.error.advice.items():
+            self._terminal.line(f"      {self._terminal.paint(f'{label}:', 'bold')} {text}")
 
     @__call__.register
     def _(self, event: Applying) -> None:

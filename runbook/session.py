@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import shlex
 import signal
 import sys
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from checkpoints import Journal, State
 from logs import Redactor, RunLog
-from runbook import prompt
+from runbook import catalogue, prompt
 from runbook.document import Document
-from runbook.errors import UsageError
+from runbook.errors import SITES, UsageError
+from runbook.events import Failed
 from runbook.executor import Executor
 from runbook.identities import KeyRing
 from runbook.local import LocalHost
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from runbook.errors import RunbookError
     from runbook.events import Event, Plan
     from runbook.executor import Confirm
     from runbook.host import Exchange
@@ -58,6 +61,10 @@ class Session:
         self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()
         self._command = command
+        self._file = f" --file {shlex.quote(str(file))}" if file != SITES else ""
+        resumed = command in {"apply", "resume"}
+        self.again = f"runbook resume{self._file}" if resumed else shlex.join(["runbook", *sys.argv[1:]])
+        """The command that goes on when this run has failed."""
         data = self.network.directory / ".runbook"
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
         self.log_path = self._report.with_suffix(".jsonl")
@@ -127,7 +134,13 @@ class Session:
     def _confirm(self, *, yes: bool) -> Confirm:
         return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator)
 
+    def tell_how_to_go_on(self, error: RunbookError) -> None:
+        """Let an error name the commands that go on and look closer, for this very file."""
+        error.again, error.file = self.again, self._file
+
     def _notify(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self.tell_how_to_go_on(event.error)
         self._log.write(type(event).__name__.lower(), **of_event(event))
         self.document(event)
         self.narrator(event)
@@ -164,8 +177,7 @@ def open_log(path: Path, data: Path, redact: Redactor) -> RunLog:
             data.mkdir(mode=0o700)
         return RunLog(path, redact)
     except OSError as error:
-        hint = f"make {data.parent} and {data} your own, or keep sites.yaml in a directory that is"
-        raise UsageError(f"no log can be kept in {data}: {error.strerror}", hint=hint) from error
+        raise UsageError(catalogue.NO_LOG_PLACE, path=data, directory=data.parent, why=error.strerror) from error
 
 
 def refuse_without_answer(*, yes: bool, json: bool) -> None:

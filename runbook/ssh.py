@@ -14,10 +14,11 @@ import select
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import paramiko
 
+from runbook import catalogue
 from runbook.errors import BrokenLineError, RunbookError, StepError, SudoError, UnreachableError
 from runbook.frame import PATH, Frame, new_mark, wrap
 from runbook.host import Answer, Exchange
@@ -159,23 +160,26 @@ class SSHHost:
                 return self._exec(job, self._password)
             except _WrongPasswordError:
                 self._password = None
-        raise SudoError(f"{self.name}: sudo refuses the password of {self._user}")
+        raise SudoError(catalogue.SUDO_PASSWORD_WRONG, target=self.name, user=self._user, ssh=self._by_hand)
 
     @property
     def _user(self) -> str:
         return self._line.user if self._line else "the user"
 
+    @property
+    def _by_hand(self) -> str:
+        return self._line.by_hand if self._line else "ssh"
+
     def _ask_password(self) -> str:
-        user = self._user
         if self._login.prompts.password is None:
-            raise SudoError(
-                f"{self.name}: sudo wants the password of {user}, and there is no terminal to ask at",
-                hint="run it at a terminal, or let that user use sudo without a password (NOPASSWD in sudoers)",
-            )
-        password = self._login.prompts.password(f"[sudo] password for {user} on {self.name}:")
+            raise self._no_password("there is no terminal to ask at")
+        password = self._login.prompts.password(f"[sudo] password for {self._user} on {self.name}:")
         if not password:
-            raise SudoError(f"{self.name}: sudo wants the password of {user}, and none was given")
+            raise self._no_password("none was given")
         return password
+
+    def _no_password(self, why: str) -> SudoError:
+        return SudoError(catalogue.SUDO_PASSWORD_WANTED, target=self.name, user=self._user, why=why, ssh=self._by_hand)
 
     def _exec(self, job: _Job, password: str | None) -> Answer:
         prompt, ready, tag = new_mark(), new_mark(), new_mark()
@@ -208,10 +212,11 @@ class SSHHost:
         try:
             return self._open(command)
         except _NO_CHANNEL as error:
+            by_hand = self._by_hand
             self.close()
             why = error.text if isinstance(error, paramiko.ChannelException) else error
             raise UnreachableError(
-                f"{self.name}: the host opens no session for {job.purpose}, so nothing was run: {why}"
+                catalogue.NO_SESSION, target=self.name, purpose=job.purpose, why=why, ssh=by_hand
             ) from error
 
     def _open(self, command: str) -> tuple[Line, paramiko.Channel]:
@@ -256,7 +261,7 @@ class _Session:
         self._check_line()
         if self._frame.noise.count(prompt) > 1:
             raise _WrongPasswordError
-        raise _no_root(self._name, self._line.user, self._frame.noise.replace(prompt, ""))
+        raise self._no_root(self._frame.noise.replace(prompt, ""))
 
     def run(self, *, behind: str) -> Answer:
         """Send the script and return its answer; see `Host.run` for what it raises, `wrap` for `behind`."""
@@ -302,31 +307,44 @@ class _Session:
     def _check_line(self) -> None:
         if not self._line.alive:
             self._line.close()
-            raise BrokenLineError(
-                f"{self._name}: the line dropped during {self._job.purpose}; whether it ended is not known",
-                hint=f"on the host it ends by itself within {self._job.timeout:g} s",
-            )
+            raise BrokenLineError(catalogue.LINE_DROPPED, seconds=self._job.timeout, **self._words)
 
     def _failure(self, seconds: float) -> RunbookError | _PasswordWantedError:
         """Say why the answer is not whole, though the line stands."""
         if not self._frame.begun:
             return self._refusal()
-        what = f"{self._name}: {self._job.purpose}"
         if not self._channel.exit_status_ready():
-            return StepError(f"{what} did not end within {seconds:.0f} s, and could not be ended on the host")
+            ended = "and could not be ended on the host"
+            return StepError(catalogue.TIMED_OUT, seconds=round(seconds), ended=ended, **self._words)
         if seconds >= self._job.timeout:
-            return StepError(f"{what} did not end within {self._job.timeout:g} s and was ended on the host")
-        return StepError(f"{what} was killed on the host{_last_line(self._frame.words)}")
+            ended = "and was ended on the host"
+            return StepError(catalogue.TIMED_OUT, seconds=self._job.timeout, ended=ended, **self._words)
+        return StepError(catalogue.KILLED, said=_last_line(self._frame.words), **self._words)
 
     def _refusal(self) -> RunbookError | _PasswordWantedError:
         noise = self._frame.noise
         if "a password is required" in noise or "a terminal is required" in noise or "no tty present" in noise:
             return _PasswordWantedError()
         if "sudo" in noise:
-            return _no_root(self._name, self._line.user, noise)
-        return StepError(
-            f"{self._name}: the host's shell does not take the script of {self._job.purpose}{_last_line(noise)}"
-        )
+            return self._no_root(noise)
+        return StepError(catalogue.SHELL_REFUSED, said=_last_line(noise), **self._words)
+
+    def _no_root(self, words: str) -> SudoError:
+        """Say in one sentence what sudo said in its own (it speaks English: LC_ALL=C)."""
+        entry = next((entry for said, entry in _NO_ROOT.items() if said in words), catalogue.SUDO_FAILED)
+        return SudoError(entry, user=self._line.user, said=_last_line(words), **self._words)
+
+    @property
+    def _words(self) -> dict[str, Any]:
+        return {"target": self._name, "purpose": self._job.purpose, "ssh": self._line.by_hand}
+
+
+_NO_ROOT: Final = {
+    "not in the sudoers file": catalogue.SUDO_DENIED,
+    "may not run sudo": catalogue.SUDO_DENIED,
+    "is not allowed to execute": catalogue.SUDO_LIMITED,
+    "sudo: not found": catalogue.SUDO_MISSING,
+}
 
 
 def _sudo_command(shell: str) -> str:
@@ -345,17 +363,6 @@ def _by_any_shell(as_root: str, as_other: str) -> str:
     """
     choice = f'if [ "$(id -u)" = 0 ]; then {as_root}; else {as_other}; fi'
     return f"exec /bin/sh -c 'PATH={PATH}; LC_ALL=C; export PATH LC_ALL; {choice}'"
-
-
-def _no_root(name: str, user: str, words: str) -> SudoError:
-    """Say in one sentence what sudo said in its own (it speaks English: LC_ALL=C)."""
-    if "not in the sudoers file" in words or "may not run sudo" in words:
-        return SudoError(f"{name}: {user} may not use sudo there", hint="add that user to the group sudo")
-    if "is not allowed to execute" in words:
-        return SudoError(f"{name}: sudo does not let {user} run every command as root")
-    if "sudo: not found" in words:
-        return SudoError(f"{name}: {user} is not root there, and sudo is not installed")
-    return SudoError(f"{name}: root cannot be had by sudo as {user}{_last_line(words)}")
 
 
 def _last_line(words: str) -> str:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from runbook.errors import RunbookError
     from runbook.script import Reading
     from runbook.target import Target
 
@@ -66,6 +67,8 @@ class Finding:
     change: Change | None = None
     probe: str = field(default="", repr=False)
     found: Reading | None = field(default=None, repr=False)
+    error: RunbookError | None = field(default=None, repr=False)
+    """Why its state cannot be told, or it must not be touched, where that is a failure of its own kind."""
     serves: tuple[str, ...] = ()
     """As its part has it."""
     blocked_by: str = ""
@@ -105,9 +108,9 @@ class Part(ABC):
         """The finding that nothing is to be done."""
         return Finding(self.key, Verdict.IN_ORDER, note)
 
-    def unknown(self, why: str) -> Finding:
+    def unknown(self, why: str | RunbookError) -> Finding:
         """The finding that the part's state cannot be told, or must not be touched."""
-        return Finding(self.key, Verdict.UNKNOWN, why)
+        return Finding(self.key, Verdict.UNKNOWN, str(why), error=None if isinstance(why, str) else why)
 
     def drift(self, change: Change, note: str = "") -> Finding:
         """The finding that the part is there, and not as wanted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from runbook import images
+from runbook import catalogue, images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
 from runbook.script import PRELUDE, Batch, Reading
 
@@ -33,8 +33,8 @@ _DOING: Final = {
 class _NotMadeError(StepError):
     """The change of the finding at `index` could not be made."""
 
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, index: int, error: StepError) -> None:
+        super().__init__(error.entry, **error.words)
         self.index = index
 
 
@@ -72,7 +72,7 @@ class Target:
         """
         answer = self.host.run(PRELUDE + script, purpose=purpose, timeout=timeout, on_line=self._progress)
         if answer.code:
-            raise StepError(f"{self.name}: {purpose} failed: {_tail(answer.stderr) or f'exit code {answer.code}'}")
+            raise self._failed(f"{purpose} failed", answer.stderr, f"exit code {answer.code}")
         return answer
 
     def make(self, image: str, step: str, findings: Sequence[Finding], hosts: Mapping[str, Target]) -> None:
@@ -108,7 +108,7 @@ class Target:
         images_here = self.images()
         kept = next((each for each in images_here if each.name == image), None)
         if kept is None:
-            raise StepError(f"{self.name}: there is no before-image {image}")
+            raise StepError(catalogue.NO_IMAGE, target=self.name, image=image)
         numbers = [each.number for each in kept.changes if each.number not in keep and each.status != "as before"]
         path = f"{self._images_at}/{image}"
         batch = images.unmake(path, kept, numbers)
@@ -122,7 +122,7 @@ class Target:
             keys = ", ".join(each.key for each in kept.changes if each.number in stuck) or "what a daemon had loaded"
             said = " ".join(results[f"undo {n}"].text for n in otherwise).strip()
             why = said or "it reads otherwise than before" if otherwise else _tail(answer.stderr)
-            raise StepError(f"{self.name}: could not put back {keys}: {why}")
+            raise StepError(catalogue.NOT_PUT_BACK, target=self.name, parts=keys, said=why, path=path)
         forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
         self.run(forget, purpose="forget the before-image")
 
@@ -176,13 +176,12 @@ class Target:
         for key in fragments:
             result = results.get(key, Reading("", 1))
             if result.code == images.PLAN_CHANGED and key == "guard":
-                raise PlanChangedError(f"{self.name}: {result.text.strip()} changed after the plan was made")
+                raise PlanChangedError(catalogue.PLAN_CHANGED, target=self.name, part=result.text.strip())
             if result.code:
-                why = _tail(answer.stderr) or result.text.strip()
                 if key in _DOING:
-                    raise StepError(f"{self.name}: {_DOING[key]}: {why}")
+                    raise self._failed(_DOING[key], answer.stderr, result.text.strip())
                 index = int(key.split()[1])
-                raise _NotMadeError(index, f"{self.name}: {findings[index].key}: {why}")
+                raise _NotMadeError(index, self._failed(findings[index].key, answer.stderr, result.text.strip()))
 
     def _change(self, batch: Batch, purpose: str) -> Answer:
         """Run a script that changes the host: all that was read before is forgotten."""
@@ -197,10 +196,13 @@ class Target:
             self.host.relogin()
         except UnreachableError as error:
             raise StepError(
-                f"{self.name}: no new login is possible after this change, so {self.name} undoes it by itself "
-                f"within {images.REVERT_SECONDS} seconds ({error})",
-                hint=f"wait a minute, then look at the rules on {self.name}; before-image {image}",
+                catalogue.LOGIN_LOST, target=self.name, seconds=images.REVERT_SECONDS, why=error, image=image
             ) from error
+
+    def _failed(self, what: str, stderr: str, otherwise: str) -> StepError:
+        """What a script could not do, by what it complained of."""
+        entry, words = catalogue.by_words(stderr or otherwise)
+        return StepError(entry, target=self.name, what=what, said=_tail(stderr) or otherwise, **words)
 
     def _progress(self, line: str) -> None:
         if self._on_line:

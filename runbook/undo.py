@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from runbook import prompt
+from runbook import catalogue, prompt
 from runbook.executor import StoppedError
 from runbook.images import KEEP, PUT_BACK
 from runbook.narrator import undoing
@@ -39,10 +39,10 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     for step in steps:
         _show(session, step, names, images)
     if not yes and not prompt.confirm("Undo this?"):
-        raise StoppedError("nothing was undone")
+        raise StoppedError(catalogue.STOPPED, what="nothing was undone")
     for step in steps:
         if session.executor.stop_requested:
-            raise StoppedError(f"stopped before undoing {step.name}")
+            raise StoppedError(catalogue.STOPPED, what=f"stopped before undoing {step.name}")
         # below a failure nothing more is undone there: the steps stand on one another
         failed = session.executor.failures
         left_out = {*failed, CONTROLLER} if failed else set()

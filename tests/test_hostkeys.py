@@ -15,7 +15,9 @@ from sshd import (
     one_sshd,  # noqa: F401 - the fixture `sshd`
     run,
 )
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import HostKeyError
 from runbook.hostkeys import HostKeys, KnownKey
 from runbook.ssh import SSHHost
@@ -150,6 +152,7 @@ def test_a_changed_key_is_refused_whatever_the_user_would_say(sshd: Sshd, other:
     assert f"shows ED25519 {sshd.fingerprint()}" in text
     assert f"ssh-keygen -R '{name}' -f" in error.value.hint
     assert error.value.exit_code == 5
+    told_as(error, catalogue.HOST_KEY_CHANGED)
 
 
 def test_a_known_host_that_shows_a_key_of_another_kind_has_changed(sshd: Sshd) -> None:
@@ -203,8 +206,19 @@ def test_an_unknown_key_and_no_terminal(sshd: Sshd) -> None:
         login(config)
     assert sshd.fingerprint() in str(error.value)
     assert "no terminal" in str(error.value)
-    assert error.value.hint == f"log in once by hand: ssh -F {config} box"
+    told_as(error, catalogue.HOST_KEY_UNKNOWN)
+    assert f"log in once by hand, compare the fingerprint and accept it: ssh -F {config} box;" in error.value.hint
     assert (sshd.folder / "known_hosts_box").read_text() == ""
+
+
+def test_a_revoked_key_and_one_that_cannot_be_kept(sshd: Sshd, tmp_path: Path) -> None:
+    with pytest.raises(HostKeyError) as error:
+        login(sshd.config(f"@revoked {sshd.line()}"))
+    told_as(error, catalogue.HOST_KEY_REVOKED)
+    (tmp_path / "file").touch()
+    with pytest.raises(HostKeyError) as error:
+        login(sshd.config("", more=f"Host box\n  UserKnownHostsFile {tmp_path}/file/known"), lambda _: True)
+    told_as(error, catalogue.HOST_KEY_NOT_KEPT)
 
 
 def test_nobody_logs_in_before_the_key_is_judged(sshd: Sshd, other: Sshd) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import StepError
 from runbook.frame import Frame, new_mark, wrap
 from runbook.host import Answer, Exchange
@@ -83,8 +85,9 @@ def test_an_interrupt_of_ours_ends_the_script() -> None:
 def test_a_shell_that_is_killed_is_said(tmp_path: Path) -> None:
     go = tmp_path / "go"
     script = f"echo last words >&2; until test -e {go}; do sleep 0.01; done; kill -9 0"
-    with pytest.raises(StepError, match="controller: try was cut short: last words"):
+    with pytest.raises(StepError, match="controller: try was cut short: last words") as error:
         LocalHost().run(script, purpose="try", on_line=lambda _: go.touch())
+    told_as(error, catalogue.KILLED)
 
 
 def test_every_run_is_told_and_secret_output_is_not() -> None:

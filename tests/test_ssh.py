@@ -16,7 +16,9 @@ from sshd import (
     one_sshd,  # noqa: F401 - the fixture `sshd`
     one_stack,  # noqa: F401 - the fixture `stack`
 )
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import StepError
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ def test_scripts_mean_what_they_mean_to_a_shell(
 ) -> None:
     host = box()
     if stdout is None:
-        with pytest.raises(StepError, match="home: try was killed on the host"):
+        with pytest.raises(StepError, match="home: try was cut short") as error:
             host.run(script, purpose="try")
+        told_as(error, catalogue.KILLED)
         return
     answer = host.run(script, purpose="try")
     assert (answer.stdout, answer.code) == (stdout, code)
@@ -85,6 +88,7 @@ def test_a_script_with_a_syntax_error_runs_nothing(box: Callable[..., SSHHost], 
     with pytest.raises(StepError, match="does not take the script of try") as error:
         box().run(f"touch {trace}\nif then", purpose="try")
     one_sentence(error)
+    told_as(error, catalogue.SHELL_REFUSED)
     assert not trace.exists()
 
 

@@ -20,7 +20,9 @@ from sshd import (
     one_stack,  # noqa: F401 - the fixture `stack`
     unix_user,
 )
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import BrokenLineError, StepError, UnreachableError
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def test_a_script_that_is_cut_on_its_way_runs_nothing(
     with pytest.raises(BrokenLineError, match="the line dropped during try") as error:
         host.run(lines, purpose="try", timeout=seconds)
     one_sentence(error)
+    told_as(error, catalogue.LINE_DROPPED)
     assert f"{seconds:g} s" in error.value.hint
     wait = f"while pgrep -f '[t]imeout -k 5 {seconds}'; do sleep 0.02; done"
     assert box().run(wait, purpose="look", timeout=20).code == 0

@@ -27,7 +27,9 @@ from sshd import (
     one_stack,  # noqa: F401 - the fixture `stack`
     run,
 )
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import HostKeyError, UnreachableError, UsageError
 from runbook.login import _config, _connection
 from runbook.ssh import SSHHost
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
+
+    from runbook.errors import Entry
 
 pytestmark = needs_root
 
@@ -73,28 +77,31 @@ class Web(Listener):
             connection.recv(100)
 
 
-def failure(host: SSHHost) -> str:
+def failure(host: SSHHost, entry: Entry) -> str:
     with pytest.raises(UnreachableError) as error:
         host.run("true", purpose="try")
     assert error.value.exit_code == 5
+    told_as(error, entry)
     return one_sentence(error)
 
 
 def test_each_reason_has_its_sentence(box: Callable[..., SSHHost], stack: ExitStack) -> None:
     reasons = {}
-    for listener in (Mute, Slammer, Web):
+    entries = {Mute: catalogue.NO_GREETING, Slammer: catalogue.HUNG_UP, Web: catalogue.NOT_SSH}
+    for listener, entry in entries.items():
         server = listener()
         stack.callback(server.close)
-        reasons[listener.__name__] = failure(box(port=server.port, limits=QUICK))
+        reasons[listener.__name__] = failure(box(port=server.port, limits=QUICK), entry)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    reasons["closed"] = failure(box(port=port, limits=QUICK))
+    reasons["closed"] = failure(box(port=port, limits=QUICK), catalogue.PORT_REFUSED)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):  # the only place in its queue
-            reasons["full"] = failure(box(port=port, limits=QUICK))
-    reasons["name"] = failure(SSHHost("home", "nowhere.invalid", limits=QUICK))
-    reasons["user"] = failure(box("nobody-of-that-name"))
+            reasons["full"] = failure(box(port=port, limits=QUICK), catalogue.SSH_SILENT)
+    reasons["name"] = failure(SSHHost("home", "nowhere.invalid", limits=QUICK), catalogue.NAME_UNRESOLVED)
+    reasons["route"] = failure(SSHHost("home", "[fe80::1]:22", limits=QUICK), catalogue.NO_ROUTE)
+    reasons["user"] = failure(box("nobody-of-that-name"), catalogue.LOGIN_REFUSED)
     assert "did not greet as SSH within 2 s" in reasons["Mute"]
     assert "closed the connection before the log-in" in reasons["Slammer"]
     assert "no SSH connection" in reasons["Web"]
@@ -146,8 +153,9 @@ def test_a_log_in_does_not_wait_to_hear_that_it_may_ask(box: Callable[..., SSHHo
 
 
 def test_an_ssh_config_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read") as error:
         SSHHost("home", "box", ssh_config=tmp_path / "none").login()
+    told_as(error, catalogue.SSH_CONFIG)
 
 
 def test_a_host_that_runs_no_commands(stack: ExitStack) -> None:
@@ -155,7 +163,7 @@ def test_a_host_that_runs_no_commands(stack: ExitStack) -> None:
     stack.callback(with_no_sessions.close)
     host = SSHHost("home", "box", ssh_config=with_no_sessions.config(with_no_sessions.line()))
     stack.callback(host.close)
-    assert "so nothing was run" in failure(host)
+    assert "so nothing was run" in failure(host, catalogue.NO_SESSION)
 
 
 # Keys of the user
@@ -219,7 +227,8 @@ def test_a_passphrase_is_asked_for_once(own: Callable[..., Any], stack: ExitStac
 def test_a_locked_key_is_named(own: Callable[..., Any], answer: str | None, why: str) -> None:
     _, config = own(CANARY, "  IdentityFile {key}\n  IdentitiesOnly yes\n")
     password = (lambda _: answer) if answer else None
-    assert f"own ({why}" in failure(SSHHost("home", "box", ssh_config=config, password=password))
+    host = SSHHost("home", "box", ssh_config=config, password=password)
+    assert f"own ({why}" in failure(host, catalogue.LOGIN_REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +251,7 @@ def test_identities_only_keeps_other_keys_of_the_agent_back(
 ) -> None:
     _, config = own("", "  IdentityFile {key}-absent\n  IdentitiesOnly yes\n")
     agent(tmp_path / "own")
-    assert "there is no key to try" in failure(SSHHost("home", "box", ssh_config=config))
+    assert "there is no key to try" in failure(SSHHost("home", "box", ssh_config=config), catalogue.NO_KEY)
 
 
 def test_an_agent_that_is_gone_is_no_obstacle(
@@ -298,13 +307,16 @@ def test_each_jump_hosts_key_is_verified(jumps: Callable[..., Any], unknown: str
     with pytest.raises(HostKeyError, match="is not known") as error:
         host.run("true", purpose="try")
     one_sentence(error)
-    assert error.value.hint.endswith(unknown)
+    told_as(error, catalogue.HOST_KEY_UNKNOWN)
+    assert error.value.hint.endswith(f"{unknown}; then: runbook resume")
 
 
 def test_a_target_that_the_jump_host_cannot_reach(jumps: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert "the jump host before it cannot reach 127.0.0.1" in failure(jumps("first", "second", target=port))
+    assert "the jump host before it cannot reach 127.0.0.1" in failure(
+        jumps("first", "second", target=port), catalogue.JUMP_FAILED
+    )
 
 
 def test_a_jump_host_for_everything_is_not_its_own(sshd: Sshd, stack: ExitStack) -> None:

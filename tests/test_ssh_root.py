@@ -18,7 +18,9 @@ from sshd import (
     unix_user,
     visible,
 )
+from told import told_as
 
+from runbook import catalogue
 from runbook.errors import SudoError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from sshd import Sudo
 
+    from runbook.errors import Entry
     from runbook.ssh import Exchange, SSHHost
 
 pytestmark = needs_root
@@ -97,6 +100,7 @@ def test_a_wrong_password_is_one_sentence(box: Callable[..., SSHHost]) -> None:
         with pytest.raises(SudoError, match=f"home: sudo refuses the password of {user}") as error:
             host.run("true", purpose="try")
         assert "canary" not in one_sentence(error)
+        told_as(error, catalogue.SUDO_PASSWORD_WRONG)
         assert len(asked) == 3
 
 
@@ -112,6 +116,7 @@ def test_a_password_and_no_terminal(box: Callable[..., SSHHost]) -> None:
         with pytest.raises(SudoError, match="no terminal to ask at") as error:
             box(user).run("true", purpose="try")
         one_sentence(error)
+        told_as(error, catalogue.SUDO_PASSWORD_WANTED)
         assert "NOPASSWD" in error.value.hint
 
 
@@ -120,6 +125,22 @@ def test_a_user_who_may_not_use_sudo(box: Callable[..., SSHHost]) -> None:
         with pytest.raises(SudoError, match=f"home: {user} may not use sudo there") as error:
             box(user, password=lambda _: CANARY).run("true", purpose="try")
         one_sentence(error)
+        told_as(error, catalogue.SUDO_DENIED)
+
+
+@pytest.mark.parametrize(
+    ("rule", "entry"),
+    [
+        ("{user} ALL=(ALL) /bin/ls\n", catalogue.SUDO_LIMITED),
+        ("Defaults:{user} requiretty\n{user} ALL=(ALL) ALL\n", catalogue.SUDO_FAILED),
+    ],
+)
+def test_a_user_who_may_use_sudo_for_less(box: Callable[..., SSHHost], rule: str, entry: Entry) -> None:
+    with unix_user("password", password=CANARY) as user:
+        Path(f"/etc/sudoers.d/{user}").write_text(rule.format(user=user))
+        with pytest.raises(SudoError) as error:
+            box(user, password=lambda _: CANARY).run("true", purpose="try")
+        told_as(error, entry)
 
 
 NOISY = """#!/bin/sh

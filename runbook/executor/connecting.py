@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runbook import images, lock
+from runbook import catalogue, images, lock
 from runbook.errors import LockedError, RunbookError
 from runbook.events import Connected, Connecting
 from runbook.lock import Owner
@@ -85,8 +85,7 @@ class Connections:
         if self._owner and holder and holder.is_dead:
             return self._learn_alone(target, facts, stale=text)
         if self._owner:
-            hint = "wait for it, or if it is over: runbook unlock"
-            raise LockedError(f"another run holds {target.name}: {words}", hint=hint)
+            raise LockedError(catalogue.LOCKED, target=target.name, holder=words)
         return f"{words} (over)" if holder and holder.is_dead else words
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from runbook import catalogue
 from runbook.errors import PlanChangedError, RunbookError, StepError
 from runbook.events import Notify, Plan, Planned, StepDone
 from runbook.executor import undoing
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runbook.images import Image
     from runbook.lock import Owner
     from runbook.questions import Ask, Confirm
+    from runbook.step import Finding
     from runbook.target import Target
 
 PLANS = 3
@@ -104,7 +106,7 @@ class Executor:
         self.plans = []
         for step in self.steps:
             if self.stop_requested:
-                raise StoppedError(f"stopped before step {step.name}")
+                raise StoppedError(catalogue.STOPPED, what=f"stopped before step {step.name}")
             self.plans.append(self._apply_step(step))
         return self.plans
 
@@ -139,7 +141,7 @@ class Executor:
             ready = self._without_unfinished(found)
             choice = self._confirm(ready) if ready.changes else Choice.APPLY
             if choice is Choice.STOP:
-                raise StoppedError(f"stopped at step {step.name}")
+                raise StoppedError(catalogue.STOPPED, what=f"stopped at step {step.name}")
             if choice is Choice.SKIP:
                 for target in ready.changes:
                     self._run.leave(target, step.name, "skipped")
@@ -169,7 +171,7 @@ class Executor:
             for each in findings:
                 at = place(target, each)
                 if each.verdict in {Verdict.UNKNOWN, Verdict.LATER} and not self._run.left(at, found.step.name):
-                    self._run.fail(at, found.step.name, StepError(f"{at}: {each.key}: {each.note}"))
+                    self._run.fail(at, found.step.name, each.error or _left_alone(at, found.step, each))
 
     def _without_unfinished(self, found: Plan) -> Plan:
         """What of a plan can be made: what is confirmed is what is applied."""
@@ -180,3 +182,8 @@ class Executor:
 
         kept = {target: [each for each in mine if can(target, each)] for target, mine in found.findings.items()}
         return replace(found, findings={target: mine for target, mine in kept.items() if mine})
+
+
+def _left_alone(target: str, step: Step, finding: Finding) -> StepError:
+    words = {"target": target, "part": finding.key, "note": finding.note, "step": step.name}
+    return StepError(catalogue.LEFT_ALONE, **words)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from checkpoints import State
+from runbook import catalogue
 from runbook.errors import PlanChangedError, RunbookError, StepError
 from runbook.events import Applied, Applying
 from runbook.step import Verdict
@@ -58,7 +59,8 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
         found = [each for each in step.verify(target) if each.key in expected]
         left = [each for each in found if each.verdict is not Verdict.IN_ORDER]
         if left:
-            raise StepError(f"{target.name}: {left[0].key} is still not in order: {_why(left[0])}")
+            why = _why(left[0])
+            raise StepError(catalogue.STILL_OTHERWISE, target=target.name, part=left[0].key, why=why, step=step.name)
     except RunbookError as error:
         run.record(step.name, target.name, State.FAILED, image, str(error))
         raise

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from checkpoints import State
+from runbook import catalogue
 from runbook.errors import RunbookError, StepError
 from runbook.events import Undone
 from runbook.images import KEEP, PUT_BACK
@@ -83,7 +84,7 @@ def _kept(target: Target, image: Image, shown: Image) -> tuple[frozenset[int], b
     for each in changed:
         seen = asked.get(each.number)
         if seen is None or (seen.decision == PUT_BACK and seen.now != each.now):
-            raise StepError(f"{target.name}: {each.key} was changed since, which could not be seen before: ask again")
+            raise StepError(catalogue.CHANGED_UNSEEN, target=target.name, part=each.key, step=image.step)
         if seen.decision != PUT_BACK:
             keep.add(each.number)
     return frozenset(keep), bool(keep) and all(asked[number].decision == KEEP for number in keep)

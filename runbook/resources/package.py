@@ -97,7 +97,7 @@ class Packages(Part):
                 # half an installation may be of what is depended on alone, and read as if nothing had been begun
                 ': >"$image/open.$index"; sync -- "$image/added.$index" "$image/open.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
-                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2 && {_APT} {_INSTALL} -- {names} >&2; }}\n"
+                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2; {_APT} {_INSTALL} -- {names} >&2; }}\n"
                 f'{_SEEN}rm -f -- "$image/open.$index"'
             ),
             undo=f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}rm -f -- "$image/open.$index"',

@@ -34,7 +34,11 @@ class Service(Part):
         unit = quote(self.unit)
         change = Change(
             summary=f"enable and start {self.unit} (it is {found.text.strip()})",
-            apply=f"systemctl unmask {unit} 2>/dev/null || true\nsystemctl enable --quiet --now {unit} >&2",
+            # enabled and started by itself: `enable --quiet --now` says nothing of why a unit does not start
+            apply=(
+                f"systemctl unmask {unit} 2>/dev/null || true\n"
+                f"systemctl enable --quiet {unit} >&2\nsystemctl start {unit} >&2"
+            ),
             undo=_undo(self.unit, found),
             diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} enabled active",
         )

@@ -11,13 +11,15 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
 from product import RUNBOOK, Product
+from told import told_as
 
 from lab import Lab
+from runbook import catalogue
 from runbook.lock import PATH, Owner
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ def at_a_terminal(lab: Lab, *arguments: str) -> pexpect.spawn:
     return pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=120, dimensions=(50, 200))
 
 
+def reported(lab: Lab, command: str) -> dict[str, Any]:
+    """What the last such run reported of itself."""
+    return json.loads(max((lab.directory / ".runbook" / "logs").glob(f"*-{command}.json")).read_text())
+
+
 def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> None:
     lab = product.lab
     before = lab.root("home", "dpkg -l; ls -A /var/lib").stdout
@@ -77,6 +84,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> 
     assert len(said) == 1
     assert "keeping what is there before the change: " in said[0]
     assert "No space left on device" in said[0]
+    told_as(reported(lab, "apply")["failures"][0], catalogue.DISK_FULL)
     assert "Traceback" not in failed.out + failed.err
     lab.root("home", "umount /var/lib/ipsec-runbook; rmdir /var/lib/ipsec-runbook")
     assert lab.root("home", "dpkg -l; ls -A /var/lib").stdout == before
@@ -92,13 +100,14 @@ def test_a_second_run_is_kept_out_while_dpkg_is_waited_for_in_sight(product: Pro
         second = product.run("apply", "--yes", file=other_place)
         assert second.code == 6, second.out + second.err
         assert re.search(r"another run holds (home|vps4): root@\S+ since 20", second.err)
+        told_as(product.run("apply", "--yes", "--json", file=other_place).document["failures"][0], catalogue.LOCKED)
         assert lab.root("vps4", f"cat {PATH}").stdout == lab.root("home", f"cat {PATH}").stdout
         audit = product.run("audit", "--step", "key", file=other_place)
         assert "home: another run holds it: root@" in audit.out
     first.expect(r"changed.* home: \d changes")
     first.sendintr()
     first.expect("the step in hand is finished first")
-    first.expect("go on with: runbook resume --file")
+    first.expect("to go on: runbook resume --file")
     first.expect(pexpect.EOF)
     first.close()
     assert first.exitstatus == 4
@@ -180,7 +189,14 @@ def test_a_file_that_finds_no_room_is_one_sentence_and_leaves_no_half(product: P
     assert "No space left on device" in failed.out
     assert f"or take the step back with: runbook rollback --step nginx --file {product.sites}" in failed.out
     assert lab.root("vps4", f"ls -A {where}").stdout == "full\n"
-    lab.root("vps4", f"umount {where}")
+    told_as(reported(lab, "apply")["failures"][0], catalogue.DISK_FULL)
+    drop_in = "/run/systemd/system/nginx.service.d"
+    lab.root("vps4", f"umount {where}; systemctl stop nginx; mkdir -p {drop_in}")
+    lab.root("vps4", f"printf '[Service]\\nExecStartPre=/bin/false\\n' >{drop_in}/fail.conf; systemctl daemon-reload")
+    failed = product.run("resume", "--yes")
+    told_as(reported(lab, "resume")["failures"][0], catalogue.SERVICE_FAILED)
+    assert "journalctl -u nginx.service" in failed.out
+    lab.root("vps4", f"rm -r {drop_in}; systemctl daemon-reload")
     done = product.run("resume", "--yes")
     assert done.code == 0, done.out + done.err
     assert product.audit().code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from faults import product as faulty
 from product import Product
+from told import told_as
 
 from lab import Lab
+from runbook import catalogue
 from runbook.images import REVERT_SECONDS
 
 if TYPE_CHECKING:
@@ -127,6 +130,8 @@ def test_a_change_that_shuts_the_admin_out_fails_clearly_and_is_undone_by_the_ho
         f"within {REVERT_SECONDS} seconds" in failed.out
     ), [line for line in failed.out.splitlines() if "FAILED" in line]
     assert "Traceback" not in failed.out + failed.err
+    report = max((lab.directory / ".runbook" / "logs").glob("*-resume.json"))
+    told_as(json.loads(report.read_text())["failures"][0], catalogue.LOGIN_LOST)
     shut = rules(lab, "home")
     assert "ipsec-runbook:ipsec" in shut
     assert "tcp-reset" in shut
