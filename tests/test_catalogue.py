@@ -97,7 +97,7 @@ def test_what_is_raised_is_in_a_catalogue_unless_it_is_a_slip_in_a_command() -> 
             name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
             if name in ERRORS and call.args and isinstance(call.args[0], ast.JoinedStr | ast.Constant):
                 plain[f"{path.relative_to(ROOT)}:{call.lineno}"] = name
-    assert set(plain.values()) <= {"UsageError"}, plain
+    assert set(plain.values()) <= {"UsageError", "StoppedError"}, plain
 
 
 def subclasses(kind: type[RunbookError]) -> set[str]:

@@ -191,7 +191,7 @@ SERVICES = {
 def test_a_service_is_judged_and_gets_its_states_back(printed: str) -> None:
     verdict, apply, undo = shell_of(Service("u"), f"{printed}\n")
     assert (verdict, undo) == SERVICES[printed]
-    assert ("enable --quiet --now u" in apply) is (verdict != "in order")
+    assert ("enable --quiet u >&2\nsystemctl start u" in apply) is (verdict != "in order")
 
 
 @pytest.mark.parametrize("printed", SERVICES)
