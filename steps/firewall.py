@@ -1,6 +1,6 @@
 """What the two firewall steps share: who manages a host's firewall, and which module of ours works it.
 
-Another kind of firewall is a module with `FACTS` and `parts`, and its line in `BACKENDS`.
+Another kind of firewall is a module with a `Backend`, and its line in `BACKENDS`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from runbook.step import Part, Told, Verdict
-from steps import saved_iptables
+from steps import netfilter_persistent, saved_iptables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """A module that works one kind of firewall."""
+    """What works one kind of firewall."""
 
     @property
-    def FACTS(self) -> str:  # noqa: N802 - a module's constant
-        """Shell that prints what it must know of a host, as `firewall_NAME=VALUE` lines."""
+    def facts(self) -> str:
+        """Shell that prints what must be known of a host, as `firewall_NAME=VALUE` lines; run where it is at work."""
 
     def parts(self, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
         """What the host should look like for the openings to be there, now and after a reboot."""
@@ -30,22 +30,34 @@ class Backend(Protocol):
 
 BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType(
     {
-        "": saved_iptables,
+        "": saved_iptables.IN_NETWORK,
+        "netfilter-persistent": netfilter_persistent.PERSISTENT,
     },
 )
 """By the name of the manager at work on the host; with none of those looked for, the rules are the admin's own."""
 
-FACTS: Final = """\
+_MANAGERS: Final = """\
 firewall_managers=
 for firewall_each in firewalld netfilter-persistent nftables; do
-    ! systemctl is-active --quiet "$firewall_each" 2>/dev/null || firewall_managers="$firewall_managers $firewall_each"
+    if systemctl is-active --quiet "$firewall_each" 2>/dev/null ||
+        systemctl is-enabled --quiet "$firewall_each" 2>/dev/null
+    then firewall_managers="$firewall_managers $firewall_each"; fi
 done
 ! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf || firewall_managers="$firewall_managers ufw"
-if ! command -v iptables-save >/dev/null && nft list ruleset 2>/dev/null | grep -q .; then
-    firewall_managers="$firewall_managers nft"
-fi
-printf 'firewall_managers=%s\\n' "${firewall_managers# }"
-""" + "".join(backend.FACTS for backend in BACKENDS.values())
+[ -n "$firewall_managers" ] || command -v iptables-save >/dev/null ||
+    ! nft list ruleset 2>/dev/null | grep -q . || firewall_managers=nft
+firewall_managers=${firewall_managers# }
+printf 'firewall_managers=%s\\n' "$firewall_managers"
+"""
+"""Who is at work on a firewall now, or will be at the next boot."""
+
+FACTS: Final = "\n".join(
+    [
+        f'{_MANAGERS}case "$firewall_managers" in',
+        *(f"'{manager}')\n{backend.facts};;" for manager, backend in BACKENDS.items()),
+        "esac\n",
+    ]
+)
 """What has to be known of a host before the openings can be stated there."""
 
 

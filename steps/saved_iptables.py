@@ -1,4 +1,4 @@
-"""The article's kind of firewall: iptables and ip6tables rules that the admin keeps in /etc/network/*.save.
+"""Firewalls that are iptables and ip6tables rules, in force and in files; the article's are /etc/network/*.save.
 
 A rule that lets new connections in goes to the chain to which the admin's own rules send new connections (`in-new` in
 the article), else to INPUT. The live rules and the file are looked at each for itself: they need not be the same.
@@ -6,6 +6,7 @@ the article), else to INPUT. The live rules and the file are looked at each for 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from runbook.resources.iptables import (
@@ -26,69 +27,108 @@ if TYPE_CHECKING:
     from runbook.resources.iptables import Family
     from steps.openings import Opening
 
-FILES: Final[dict[Family, str]] = {4: "/etc/network/iptables.save", 6: "/etc/network/ip6tables.save"}
 
-FACTS: Final = f"""\
+@dataclass(frozen=True)
+class SavedRules:
+    """Rules in force, and the file of each family from which they come in force at boot."""
+
+    files: Mapping[Family, str]
+    loader: str
+    """Shell that prints what loads $firewall_file (of $firewall_family) at boot on the host; nothing if nothing does."""
+    loading: str
+    """What does so, in words, where it is all there."""
+
+    @property
+    def facts(self) -> str:
+        """Each family's chains, in force and in its file, whether iptables-restore takes that file, what loads it."""
+        return f"""\
 firewall_survey() {{ {SURVEY}; }}
+firewall_loader() {{
+{self.loader}
+}}
 for firewall_family in 4 6; do
-    case $firewall_family in 4) firewall_program=iptables ;; *) firewall_program=ip6tables ;; esac
+    case $firewall_family in
+        4) firewall_program={PROGRAMS[4]} firewall_file={self.files[4]} ;;
+        *) firewall_program={PROGRAMS[6]} firewall_file={self.files[6]} ;;
+    esac
     firewall_rules=
     if firewall_rules=$("$firewall_program-save" 2>/dev/null); then
         firewall_chains=$(printf '%s\\n' "$firewall_rules" | firewall_survey)
         printf 'firewall_live_%s=%s\\n' "$firewall_family" "$firewall_chains"
     fi
-    firewall_file=/etc/network/$firewall_program.save
     [ -f "$firewall_file" ] || continue
     printf 'firewall_stored_%s=%s\\n' "$firewall_family" "$(firewall_survey <"$firewall_file")"
     # Without rules in the kernel this test would load its modules: then it is left to the moment of the change.
     [ -z "$firewall_rules" ] ||
         firewall_damage=$("$firewall_program-restore" -w {LOCK_SECONDS} --test <"$firewall_file" 2>&1) ||
         printf 'firewall_damage_%s=%s\\n' "$firewall_family" "$(printf '%s' "$firewall_damage" | head -n 1)"
+    printf 'firewall_loader_%s=%s\\n' "$firewall_family" "$(firewall_loader)"
+done
+"""
+
+    def parts(self, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
+        """Our rules in force, and in the file, for each family that has a firewall."""
+        found: list[Part] = []
+        for family in PROGRAMS:
+            found += self._family(family, purpose, [each for each in openings if each.family == family], facts)
+        return found
+
+    def _family(
+        self, family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]
+    ) -> list[Part]:
+        """What one family's firewall should look like, or why it is left alone."""
+        name = f"firewall IPv{family} for {purpose}"
+        program, path = PROGRAMS[family], self.files[family]
+        survey, stored = facts.get(f"firewall_live_{family}"), facts.get(f"firewall_stored_{family}")
+        if survey is None:
+            if stored is None:
+                return [Told(name, Verdict.IN_ORDER, f"no {program} on this host: there is nothing to open")]
+            return [Told(name, Verdict.UNKNOWN, f"{path} is there, but {program}-save does not work on this host")]
+        chains = parse_survey(survey)
+        if stored is None and not any(_closed(each, chains) for each in openings):
+            why = f"nothing to open: no {program} rule in force drops what this lets through, and there is no {path}"
+            return [Told(name, Verdict.IN_ORDER, why)]
+        if stored is None:
+            why = (
+                f"rules are in force, but there is no {path}: what is opened now would be closed after a reboot. "
+                f"Save them (`{program}-save >{path}`), have {self.loading} load them, run this again"
+            )
+            return [Told(name, Verdict.UNKNOWN, why)]
+        return [_live(family, purpose, openings, chains), self._stored(family, purpose, openings, facts)]
+
+    def _stored(self, family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Part:
+        path = self.files[family]
+        chains = parse_survey(facts[f"firewall_stored_{family}"])
+        damage = facts.get(f"firewall_damage_{family}")
+        if damage is not None:
+            why = f"{PROGRAMS[family]}-restore does not take {path} as it is, so it is left alone: {damage}"
+            return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
+        if not chains:
+            why = f"{path} has no chains of the table filter, so it is left alone; put the rules in force into it"
+            return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
+        note = ""
+        if not facts.get(f"firewall_loader_{family}"):
+            note = f"nothing seen on this host loads {path} at boot: have {self.loading} do it"
+        return StoredRules(family, purpose, _rules(openings, chains), note, path=path)
+
+
+IN_NETWORK: Final = SavedRules(
+    {4: "/etc/network/iptables.save", 6: "/etc/network/ip6tables.save"},
+    """\
     for firewall_each in /etc/network/if-pre-up.d/* /etc/network/if-up.d/* /etc/network/interfaces \\
         /etc/network/interfaces.d/* /etc/rc.local /etc/systemd/system/*.service; do
         # ifup runs a hook only if it is executable and its name is what run-parts(8) takes.
         case $firewall_each in
-            /etc/network/if-*/*[!A-Za-z0-9_-]*) case ${{firewall_each##*/}} in *[!A-Za-z0-9_-]*) continue ;; esac ;;
+            /etc/network/if-*/*[!A-Za-z0-9_-]*) case ${firewall_each##*/} in *[!A-Za-z0-9_-]*) continue ;; esac ;;
         esac
         case $firewall_each in /etc/network/if-*) [ -x "$firewall_each" ] || continue ;; esac
         grep -Eqs "^[^#]*($firewall_file|/etc/network/[^ ]*[$][^ ]*[.]save)" "$firewall_each" || continue
-        printf 'firewall_loader_%s=%s\\n' "$firewall_family" "$firewall_each"
+        printf %s "$firewall_each"
         break
-    done
-done
-"""
-
-
-def parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
-    """Our rules in force, and in the file, for each family that has a firewall."""
-    found: list[Part] = []
-    for family in PROGRAMS:
-        found += _family(family, purpose, [each for each in openings if each.family == family], facts)
-    return found
-
-
-def _family(family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> list[Part]:
-    """What one family's firewall should look like, or why it is left alone."""
-    name = f"IPv{family} for {purpose}"
-    program, path = PROGRAMS[family], FILES[family]
-    survey, stored = facts.get(f"firewall_live_{family}"), facts.get(f"firewall_stored_{family}")
-    if survey is None:
-        if stored is None:
-            return [Told(f"firewall {name}", Verdict.IN_ORDER, f"no {program} on this host: there is nothing to open")]
-        return [
-            Told(f"firewall {name}", Verdict.UNKNOWN, f"{path} is there, but {program}-save does not work on this host")
-        ]
-    chains = parse_survey(survey)
-    if stored is None and not any(_closed(each, chains) for each in openings):
-        why = f"nothing to open: no {program} rule in force drops what this lets through, and there is no {path}"
-        return [Told(f"firewall {name}", Verdict.IN_ORDER, why)]
-    if stored is None:
-        why = (
-            f"rules are in force, but there is no {path}: what is opened now would be closed after a reboot. "
-            f"Save them (`{program}-save >{path}`), have a hook in /etc/network/if-pre-up.d load them, run this again"
-        )
-        return [Told(f"firewall {name}", Verdict.UNKNOWN, why)]
-    return [_live(family, purpose, openings, chains), _stored(family, purpose, openings, facts)]
+    done""",
+    "a hook in /etc/network/if-pre-up.d",
+)
+"""The article's."""
 
 
 def _live(family: Family, purpose: str, openings: Sequence[Opening], chains: Mapping[str, Chain]) -> Part:
@@ -96,22 +136,6 @@ def _live(family: Family, purpose: str, openings: Sequence[Opening], chains: Map
         why = f"no {PROGRAMS[family]} rules are in force on this host now: there is nothing to open"
         return Told(f"firewall IPv{family} in force for {purpose}", Verdict.IN_ORDER, why)
     return LiveRules(family, purpose, _rules(openings, chains), _open_anyway(openings, chains))
-
-
-def _stored(family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Part:
-    path = FILES[family]
-    chains = parse_survey(facts[f"firewall_stored_{family}"])
-    damage = facts.get(f"firewall_damage_{family}")
-    if damage is not None:
-        why = f"{PROGRAMS[family]}-restore does not take {path} as it is, so it is left alone: {damage}"
-        return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
-    if not chains:
-        why = f"{path} has no chains of the table filter, so it is left alone; put the rules in force into it"
-        return Told(f"firewall {path} for {purpose}", Verdict.UNKNOWN, why)
-    note = ""
-    if f"firewall_loader_{family}" not in facts:
-        note = f"nothing seen on this host loads {path} at boot: in the article a hook in /etc/network/if-pre-up.d does"
-    return StoredRules(family, purpose, _rules(openings, chains), note, path=path)
 
 
 def _closed(opening: Opening, chains: Mapping[str, Chain]) -> bool:

@@ -30,9 +30,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a 
 # systemd runs no timers in a namespace: the reversal is kept for the test to run it.
 SYSTEMCTL = """\
 #!/bin/sh
-[ "$1" = is-active ] || exit 0
+case $1 in is-active) file=active ;; is-enabled) file=enabled ;; *) exit 0 ;; esac
 for last; do :; done
-grep -qsx "$last" "$(dirname "$0")/active"
+grep -qsx "$last" "$(dirname "$0")/$file"
 """
 SYSTEMD_RUN = '#!/bin/sh\nfor last; do :; done\nprintf "%s\\n" "$last" >"$(dirname "$0")/armed"\n'
 

@@ -217,6 +217,30 @@ def test_a_daemon_that_hears_advertisements_is_left_alone(vps4: Namespace, targe
 
 
 @needs_root
+def test_the_files_of_netfilter_persistent_are_worked_where_it_is_at_work(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4)
+    vps4.sh(
+        "mkdir -p /etc/iptables; cd /etc/network; mv iptables.save ../iptables/rules.v4;"
+        f"mv ip6tables.save ../iptables/rules.v6; echo netfilter-persistent >{vps4.tools}/enabled"
+    )
+    files = "cat /etc/iptables/rules.v4 /etc/iptables/rules.v6"
+    before = vps4.rules(), vps4.sh(files)
+    web = WebFirewall(network(tmp_path))
+    found = verify(web, target)
+    assert [each.verdict for each in found] == [Verdict.ABSENT] * 4
+    assert [each.key for each in found if "rules.v" in each.key] == [
+        "rules in /etc/iptables/rules.v4 for web",
+        "rules in /etc/iptables/rules.v6 for web",
+    ]
+    assert in_order(apply(web, target))
+    assert vps4.sh(files).count("-A in-new -d ") == 2
+    target.unmake(web.name, frozenset())
+    assert (vps4.rules(), vps4.sh(files)) == before
+
+
+@needs_root
 @pytest.mark.parametrize("variant", sorted(MULTI))
 def test_a_host_without_a_firewall_has_nothing_to_open(vps4: Namespace, target: Target, tmp_path: Path) -> None:
     before = snapshot(vps4)
@@ -242,6 +266,9 @@ def test_bans_alone_close_nothing(vps4: Namespace, target: Target, tmp_path: Pat
         ("echo firewalld >$tools/active", Verdict.UNKNOWN, "firewalld manages this host's firewall"),
         ("echo nftables >$tools/active; echo 'ENABLED=yes' >/etc/ufw/ufw.conf", Verdict.UNKNOWN,
          "nftables and ufw are both at work"),
+        ("echo firewalld >$tools/enabled; echo netfilter-persistent >$tools/active", Verdict.UNKNOWN,
+         "firewalld and netfilter-persistent are both at work"),
+        ("echo netfilter-persistent >$tools/enabled", Verdict.UNKNOWN, "there is no /etc/iptables/rules.v4"),
         ("rm /etc/network/ip6tables.save", Verdict.UNKNOWN, "there is no /etc/network/ip6tables.save"),
         ("echo '-A in-new -j' >>/etc/network/iptables.save", Verdict.UNKNOWN, "does not take /etc/network/ip"),
         ("printf '*nat\\nCOMMIT\\n' >/etc/network/iptables.save", Verdict.UNKNOWN, "no chains of the table filter"),
