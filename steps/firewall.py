@@ -8,8 +8,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
+from runbook.resources.nftables import LISTING, SURVEY
 from runbook.step import Part, Told, Verdict
-from steps import netfilter_persistent, saved_iptables
+from steps import netfilter_persistent, nftables, saved_iptables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,11 +33,12 @@ BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType(
     {
         "": saved_iptables.IN_NETWORK,
         "netfilter-persistent": netfilter_persistent.PERSISTENT,
+        "nftables": nftables.NFTABLES,
     },
 )
 """By the name of the manager at work on the host; with none of those looked for, the rules are the admin's own."""
 
-_MANAGERS: Final = """\
+_MANAGERS: Final = f"""\
 firewall_managers=
 for firewall_each in firewalld netfilter-persistent nftables; do
     if systemctl is-active --quiet "$firewall_each" 2>/dev/null ||
@@ -44,12 +46,15 @@ for firewall_each in firewalld netfilter-persistent nftables; do
     then firewall_managers="$firewall_managers $firewall_each"; fi
 done
 ! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf || firewall_managers="$firewall_managers ufw"
-[ -n "$firewall_managers" ] || command -v iptables-save >/dev/null ||
-    ! nft list ruleset 2>/dev/null | grep -q . || firewall_managers=nft
-firewall_managers=${firewall_managers# }
+firewall_theirs='^ip6?:filter [A-Z]+ '
+command -v iptables-save >/dev/null || firewall_theirs='^$'
+[ -n "$firewall_managers" ] || ! {LISTING} 2>/dev/null | {SURVEY} | tr ';' '\\n' | grep -E ' 1 [^ ]+$' |
+    sed 's/ /:/' | grep -Eqv "$firewall_theirs" || firewall_managers=nft
+firewall_managers=${{firewall_managers# }}
 printf 'firewall_managers=%s\\n' "$firewall_managers"
 """
-"""Who is at work on a firewall now, or will be at the next boot."""
+"""Who is at work on a firewall now, or will be at the next boot; `nft` where chains drop packets that are nobody's of
+these, nor of iptables."""
 
 FACTS: Final = "\n".join(
     [
@@ -66,7 +71,13 @@ def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str
     managers = facts.get("firewall_managers", "").split()
     if backend := BACKENDS.get(" ".join(managers)):
         return backend.parts(purpose, openings, facts)
-    if len(managers) > 1:
+    if managers == ["nft"]:
+        why = (
+            f"rules of nftables are in force, and nothing is seen that loads them at boot: save them "
+            f"(`{{ echo flush ruleset; nft -s list ruleset; }} >{nftables.FILE}`, then `systemctl enable nftables`), "
+            "run this again"
+        )
+    elif len(managers) > 1:
         why = (
             f"{' and '.join(managers)} are both at work on this host's firewall: leave one of them, and run this again"
         )

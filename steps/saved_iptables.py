@@ -34,7 +34,7 @@ class SavedRules:
 
     files: Mapping[Family, str]
     loader: str
-    """Shell that prints what loads $firewall_file (of $firewall_family) at boot on the host; nothing if nothing does."""
+    """Shell that prints what loads $firewall_file, of $firewall_family, at boot; nothing where nothing does."""
     loading: str
     """What does so, in words, where it is all there."""
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +17,7 @@ from runbook.script import PRELUDE, quote
 from runbook.step import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from runbook.step import Finding, Part
@@ -104,6 +105,10 @@ class Namespace:
         lines = self.sh("iptables-save; ip6tables-save").splitlines()
         return "\n".join(line.split(" [")[0] for line in lines if not line.startswith("#"))
 
+    def nft(self) -> str:
+        """All rules of nftables, without what counts them."""
+        return self.sh("nft -s list ruleset")
+
     def load(self, family: int, text: str) -> None:
         """Make `text` the rules of a family, and leave the other none."""
         program = "iptables" if family == 4 else "ip6tables"
@@ -111,6 +116,46 @@ class Namespace:
         both = "".join(f"printf %s {quote(open_)} | {each}-restore\n" for each in ("iptables", "ip6tables"))
         answer = self.run(f"{both}{program}-restore <<'END'\n{text}END\n")
         assert answer.code == 0, f"{answer.stderr}\n{text}"
+
+
+SERVE = """\
+import socket
+server = socket.create_server(("", 80))
+print("ready", flush=True)
+while True: server.accept()[0].close()
+"""
+CONNECT = """\
+import socket
+try: socket.create_connection(("192.0.2.10", 80), timeout=0.3); print("open")
+except OSError: print("closed")
+"""
+
+
+@contextmanager
+def serving(host: Namespace) -> Iterator[Callable[[], str]]:
+    """Have `host` serve port 80 on a line to a neighbour; gives what tells whether that one finds it open or closed."""
+    neighbour = f"{host.name}-n"
+    for line in (
+        f"netns add {neighbour}",
+        f"-n {host.name} link add uplink type veth peer name downlink netns {neighbour}",
+        f"-n {host.name} addr add 192.0.2.10/24 dev uplink",
+        f"-n {host.name} link set uplink up",
+        f"-n {neighbour} addr add 192.0.2.99/24 dev downlink",
+        f"-n {neighbour} link set downlink up",
+    ):
+        subprocess.run(["ip", *line.split()], check=True)
+
+    def ask() -> str:
+        argv = ["ip", "netns", "exec", neighbour, "python3", "-c", CONNECT]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+    server = ["ip", "netns", "exec", host.name, "python3", "-c", SERVE]
+    with subprocess.Popen(server, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        running.stdout.readline()
+        yield ask
+        running.terminate()
+    subprocess.run(["ip", "netns", "del", neighbour], check=True)
 
 
 def look(target: Target, parts: Sequence[Part]) -> list[Finding]:

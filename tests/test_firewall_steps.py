@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import firewalled
 import pytest
+from firewalled import apply, network, verify
 from netns import MULTI, Namespace, in_order, needs_root, shellcheck
 
-from runbook.errors import StepError
 from runbook.step import Verdict
-from runbook.target import Target
-from steps import web_client
 from steps.ipsec_firewall import SYSCTL_FILE, IpsecFirewall
-from steps.nginx import NOBODY_HAS
-from steps.sites_yaml import load
-from steps.web_firewall import WebFirewall, ask_site
+from steps.web_firewall import WebFirewall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from runbook.step import Finding, Step
-    from steps.network import Network
+    from runbook.target import Target
 
-SITES = """\
-ula_prefix: fdd7:5938:e2e6::/48
-link_subnet: 3
-certificates: {{directory: letsencrypt-staging, contact: hostmaster@example.org, agree_to_terms: true{more}}}
-sites:
-  home: {{ssh: home, fqdn: home.example.org, address: dynamic, subnet: 1, interface: eth0}}
-  vps4: {{ssh: vps4, fqdn: vps4.example.org, address: [192.0.2.10, "2001:db8::10"], subnet: 8e71, interface: eth0}}
-links:
-  - between: [home, vps4]
-"""
+
 FIREWALL = """\
 *filter
 :INPUT DROP [0:0]
@@ -52,21 +37,15 @@ COMMIT
 HOOK = "#!/bin/sh\niptables-restore < /etc/network/iptables.save\nip6tables-restore < /etc/network/ip6tables.save\n"
 
 
-def network(path: Path, more: str = "") -> Network:
-    (path / "sites.yaml").write_text(SITES.format(more=more))
-    return load(path / "sites.yaml")
+@pytest.fixture
+def vps4(tmp_path: Path, variant: str) -> Iterator[Namespace]:
+    with firewalled.vps4(tmp_path, variant) as host:
+        yield host
 
 
 @pytest.fixture
-def vps4(tmp_path: Path, variant: str) -> Iterator[Namespace]:
-    with Namespace(tmp_path, variant) as host:
-        host.sh(
-            "rm -rf /etc/network; mkdir -p /etc/network/if-pre-up.d /etc/sysctl.d;"
-            "ip link add eth0 type veth peer name other; ip link set other up; ip link set eth0 up;"
-            "ip addr add 192.0.2.10/24 dev eth0;"
-            "ip addr add 2001:db8::10/64 dev eth0 nodad"
-        )
-        yield host
+def target(vps4: Namespace, tmp_path: Path) -> Target:
+    return firewalled.target_of(vps4, tmp_path)
 
 
 @pytest.fixture
@@ -87,24 +66,6 @@ def furnish(host: Namespace, text: str = FIREWALL, hook: str = HOOK) -> None:
 def snapshot(host: Namespace) -> str:
     files = "for each in $(find /etc/network /etc/sysctl.d -type f | sort); do echo $each; cat $each; done"
     return host.rules() + host.sh(f"{files}; grep . /proc/sys/net/ipv6/conf/*/forwarding")
-
-
-def verify(step: Step, target: Target) -> list[Finding]:
-    target.readings.clear()
-    target.learn(step.facts)
-    return step.verify(target)
-
-
-def apply(step: Step, target: Target) -> list[Finding]:
-    step.apply(target, [each for each in verify(step, target) if each.change], {}, step.name)
-    return verify(step, target)
-
-
-@pytest.fixture
-def target(vps4: Namespace, tmp_path: Path) -> Target:
-    target = Target(vps4, str(tmp_path / "images"))
-    target.name = "vps4"
-    return target
 
 
 @needs_root
@@ -317,108 +278,3 @@ def test_the_first_sentences_say_why() -> None:
     for step in (WebFirewall, IpsecFirewall):
         assert step.purpose().count(". ") == 1
         assert "What can go wrong" in step.explain()
-
-
-CLOSED = b""
-NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-
-
-def redirect(fqdn: str, path: str = NOBODY_HAS) -> bytes:
-    return f"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{fqdn}{path}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name vps4.example.org is in the DNS, with loopback's addresses."""
-    resolve = socket.getaddrinfo
-
-    def look_up(host: str, *more: int, **named: int) -> list[Any]:
-        addresses = ("127.0.0.1", "::1") if host == "vps4.example.org" else (host,)
-        return [each for address in addresses for each in resolve(address, *more, **named)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-
-
-@pytest.fixture
-def serve(known: None) -> Iterator[Callable[..., int]]:  # noqa: ARG001 - what it serves has a name
-    """Start a web server on loopback, in both families: what it answers by path, and to anything else; its port."""
-    servers: list[socket.socket] = []
-
-    def answer(server: socket.socket, answers: dict[str, bytes], otherwise: bytes) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                request = connection.recv(4096).decode()
-                assert "\r\nHost: vps4.example.org" in request
-                connection.sendall(answers.get(request.split()[1], otherwise))
-
-    def start(challenge: bytes, root: bytes = CLOSED) -> int:
-        first = socket.create_server(("127.0.0.1", 0))
-        port = int(first.getsockname()[1])
-        servers.extend([first, socket.create_server(("::1", port), family=socket.AF_INET6)])
-        for server in servers[-2:]:
-            threading.Thread(target=answer, args=(server, {NOBODY_HAS: challenge}, root), daemon=True).start()
-        return port
-
-    yield start
-    for server in servers:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-
-
-def test_an_empty_reply_and_a_404_are_the_right_answers(serve: Callable[..., int]) -> None:
-    evidence = ask_site("vps4.example.org", port=serve(NOT_FOUND))
-    assert {line.split(": ")[0] for line in evidence} == {"127.0.0.1", "::1"}
-    assert all(line.endswith(f"/ closed without an answer, {NOBODY_HAS} 404") for line in evidence)
-
-
-def test_a_redirect_is_right_where_it_leads_to_the_site_that_serves(serve: Callable[..., int]) -> None:
-    assert ask_site("vps4.example.org", "vps4.example.org", serve(redirect("vps4.example.org")))
-    with pytest.raises(StepError, match=r"with 307 http://sip\.\S+, not with 307 http://vps4\."):
-        ask_site("vps4.example.org", "vps4.example.org", serve(redirect("sip.example.org")))
-    with pytest.raises(StepError, match=r"with 307 \S+, not with 404"):
-        ask_site("vps4.example.org", "", serve(redirect("vps4.example.org")))
-    with pytest.raises(StepError, match="with 404, not with 307"):
-        ask_site("vps4.example.org", "vps4.example.org", serve(NOT_FOUND))
-
-
-def test_an_answer_where_none_belongs_is_named(serve: Callable[..., int]) -> None:
-    welcome = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwelcome"
-    with pytest.raises(StepError, match="answers / with 200, and should close the connection") as raised:
-        ask_site("vps4.example.org", port=serve(NOT_FOUND, root=welcome))
-    assert "nginx -T" in raised.value.hint
-    with pytest.raises(StepError, match="with nothing, not with 404"):
-        ask_site("vps4.example.org", port=serve(CLOSED))
-    with pytest.raises(StepError, match="does not speak HTTP"):
-        ask_site("vps4.example.org", port=serve(NOT_FOUND, root=b"SSH-2.0-OpenSSH_9.2\r\n"))
-
-
-@pytest.mark.usefixtures("known")
-def test_a_refused_connection_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        port = server.getsockname()[1]
-        monkeypatch.setattr(web_client, "TIMEOUT", 0.05)
-        with pytest.raises(StepError, match=r"vps4.example.org \(::1\) does not answer: nothing came") as raised:
-            ask_site("vps4.example.org", port=port)
-        assert "firewall" in raised.value.hint
-    with pytest.raises(StepError, match=f"port {port} .* does not answer: the connection is refused") as raised:
-        ask_site("vps4.example.org", port=port)
-    assert "ss -ltn" in raised.value.hint
-
-
-def test_a_name_that_does_not_resolve_is_said() -> None:
-    with pytest.raises(StepError, match=r"nonexistant\.invalid does not resolve on this machine"):
-        ask_site("nonexistant.invalid")
-
-
-def test_each_site_is_checked_for_what_it_should_answer(
-    serve: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checks = WebFirewall(network(tmp_path, ", challenge_site: home")).checks()
-    assert [each.on for each in checks] == [("home",), ("vps4",)]
-    port = serve(redirect("home.example.org"))
-    monkeypatch.setattr(ask_site, "__defaults__", ("", port))
-    assert all("307 http://home.example.org" in line for line in checks[1].run({}))

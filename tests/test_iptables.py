@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
-from netns import MULTI, Namespace, in_order, look, make, needs_root, shellcheck
+from netns import MULTI, Namespace, in_order, look, make, needs_root, serving, shellcheck
 from rule_sets import ARTICLE, EXAMPLES, OWN, bases, chains, families, ipsec, numbers, web
 
 from runbook.errors import StepError
@@ -17,7 +17,7 @@ from runbook.step import Verdict
 from runbook.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runbook.resources.iptables import Family
 
@@ -224,17 +224,6 @@ def test_the_line_about_the_chains_is_read_back() -> None:
     assert parse_survey("") == {}
 
 
-SERVE = """\
-import socket, sys
-server = socket.create_server(("", 80))
-print("ready", flush=True)
-while True: server.accept()[0].close()
-"""
-CONNECT = """\
-import socket
-try: socket.create_connection(("192.0.2.10", 80), timeout=0.3); print("open")
-except OSError: print("closed")
-"""
 CLOSED = [
     ARTICLE,
     ARTICLE.replace("COMMIT", "-A in-new -m limit --limit 1/s -j LOG\n-A in-new -j DROP\nCOMMIT"),
@@ -265,32 +254,15 @@ COMMIT
 
 
 @pytest.fixture(scope="module")
-def served(host: Namespace) -> Iterator[None]:
-    """The host has its address on a line to a neighbour, and a server on port 80."""
-    neighbour = f"{host.name}-n"
-    lines = (
-        f"netns add {neighbour}\n-n {host.name} link add uplink type veth peer name downlink netns {neighbour}\n"
-        f"-n {host.name} addr add 192.0.2.10/24 dev uplink\n-n {host.name} link set uplink up\n"
-        f"-n {neighbour} addr add 192.0.2.99/24 dev downlink\n-n {neighbour} link set downlink up\n"
-    )
-    for line in lines.splitlines():
-        subprocess.run(["ip", *line.split()], check=True)
-    argv = ["ip", "netns", "exec", host.name, "python3", "-c", SERVE]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
-        assert server.stdout
-        server.stdout.readline()
-        yield
-        server.terminate()
-    subprocess.run(["ip", "netns", "del", neighbour], check=True)
+def port(host: Namespace) -> Iterator[Callable[[], str]]:
+    with serving(host) as ask:
+        yield ask
 
 
-@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("base", CLOSED)
-def test_a_closed_port_opens_and_closes_again(host: Namespace, target: Target, base: str) -> None:
-    def port() -> str:
-        argv = ["ip", "netns", "exec", f"{host.name}-n", "python3", "-c", CONNECT]
-        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
-
+def test_a_closed_port_opens_and_closes_again(
+    host: Namespace, target: Target, port: Callable[[], str], base: str
+) -> None:
     host.load(4, base)
     assert port() == "closed"
     image = f"image-{next(numbers)}"
