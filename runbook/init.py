@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -46,7 +47,8 @@ def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, st
     data = file.parent / ".runbook"
     with Desk(data, sys.stdout, interactive=interactive) as desk:
         notebook = Notebook(data)
-        answers = with_flags(_kept(notebook, desk, file), sites, others, file)
+        kept = _kept(notebook, desk, file)
+        answers = with_flags(kept, sites, others, file)
         if not interactive:
             _refuse_what_is_missing(answers, yes=yes)
         ask = interactive and not yes
@@ -54,6 +56,9 @@ def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, st
             desk.say(WELCOME.format(file=file))
             if ask:
                 desk.say(HOW_TO_ANSWER)
+            if kept.sites:
+                desk.say(f"Your answers from before are taken up again; to begin anew, remove {notebook.path}.")
+            if file.exists() and not yes:
                 _ask_to_replace(desk, file)
             interview = Interview(desk, notebook, answers, file, ask=ask)
             interview.run()
@@ -61,9 +66,8 @@ def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, st
         except KeyboardInterrupt:
             text = ""
         if not text:
-            again = f"runbook init --file {file}"
-            raise StoppedError("stopped; your answers are kept", hint=f"go on with: {again}")
-        _write(desk, file, text, replace_it=ask or yes)
+            raise StoppedError("stopped; your answers are kept", hint=f"go on with: {_command('init', file)}")
+        _write(desk, file, text)
         _tell_what_comes_next(desk, file, interview.to_mend)
 
 
@@ -139,27 +143,25 @@ def _refuse_what_is_missing(answers: Answers, *, yes: bool) -> None:
 
 
 def _ask_to_replace(desk: Desk, file: Path) -> None:
-    if file.exists() and not desk.questions.agree(
-        f"{file} is there already. Make it anew, and keep a copy of it?", default=False
-    ):
-        raise StoppedError(f"{file} stays as it is", hint=f"look at it with: runbook audit --file {file}")
+    if not desk.interactive:
+        raise UsageError(f"{file} is there already", hint="give --yes to replace it; a copy of it is kept")
+    if not desk.questions.agree(f"{file} is there already. Make it anew, and keep a copy of it?", default=False):
+        raise StoppedError(f"{file} stays as it is", hint=f"see what it says with: {_command('audit', file)}")
 
 
-def _write(desk: Desk, file: Path, text: str, *, replace_it: bool) -> None:
+def _write(desk: Desk, file: Path, text: str) -> None:
     """Write the file, whole or not at all; one that is there and says something else is kept under another name."""
     if file.exists():
         if file.read_text(encoding="utf-8", errors="surrogateescape") == text:
-            desk.terminal.line(f"{file} says so already")
+            desk.say(f"{file} says so already.")
             return
-        if not replace_it:
-            raise UsageError(f"{file} is there already, and says something else", hint="give --yes to replace it")
         copy = _free(file)
-        file.rename(copy)
-        desk.terminal.line(f"the {file.name} that was there is now {copy}")
+        shutil.copy2(file, copy)
+        desk.say(f"The {file.name} that was there is now {copy}.")
     new = file.with_name(f"{file.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(file)
-    desk.terminal.line(f"{file} is written")
+    desk.say(f"{file} is written.")
 
 
 def _free(file: Path) -> Path:
@@ -170,10 +172,13 @@ def _free(file: Path) -> Path:
 
 
 def _tell_what_comes_next(desk: Desk, file: Path, to_mend: Sequence[str]) -> None:
-    line = desk.terminal.line
     if to_mend:
-        line("before `runbook apply` can succeed, mend what is marked with ! above")
-    option = "" if str(file) == "sites.yaml" else f" --file {file}"
-    line("next:")
-    line(f"  runbook audit{option}    compares it with the hosts, and changes nothing")
-    line(f"  runbook apply{option}    asks before each step that changes something")
+        desk.say("Mend what is marked with ! above, or the steps that need it will fail.")
+    desk.say("Next, see what would be changed on the hosts, and have it changed:")
+    for command in ("audit", "apply"):
+        desk.terminal.line(f"  {desk.terminal.paint(_command(command, file), 'bold')}")
+
+
+def _command(name: str, file: Path) -> str:
+    """How to call a command for this file."""
+    return f"runbook {name}" if str(file) == "sites.yaml" else f"runbook {name} --file {file}"

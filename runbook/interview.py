@@ -21,27 +21,26 @@ if TYPE_CHECKING:
     from runbook.notebook import Notebook
     from steps.survey import Survey
 
-QUESTIONS: Final[Mapping[str, str]] = {
-    "ssh": "user@host, as for `ssh`",
-    "name": "what it is called here, in a word",
-    "fqdn": "its full name in DNS, for its certificate",
-    "address": f"its outer addresses, with commas between, or `{DYNAMIC}` where they change",
-    "interface": "the interface that carries its address in the link network",
-    "subnet": "its subnet id, one to four hexadecimal digits",
-    "lan_interface": f"the interface of its LAN, where it is to be that LAN's gateway, or `{NONE}`",
-    "lan_host": f"an SSH target on that LAN, to prove that it is one, or `{NONE}`",
-    "prefix": "Your private /48",
-    "link_subnet": "The subnet id of the link network, one to four hexadecimal digits",
-    "directory": "The https URL of its ACME directory",
-    "ca_bundle": f"The file with the CAs that its own HTTPS is trusted by, or `{NONE}` for this system's",
-    "trust_anchors": f"The files with the roots of its certificates, commas between, or `{NONE}` for Let's Encrypt's",
-    "contact": "Your e-mail address, which the authority may write to",
-    "encapsulation": "ESP inside UDP: `auto` where a NAT is seen, or `always`",
+HELP: Final[Mapping[str, str]] = {
+    "name": "What it is called here, in a word.",
+    "fqdn": "Its full name in DNS, which its certificate will be for.",
+    "address": f"Its outer addresses, with commas between; `{DYNAMIC}` where they change.",
+    "interface": "The interface that carries its address in the link network.",
+    "subnet": "Its subnet id, one to four hexadecimal digits; further subnets behind commas.",
+    "lan_interface": f"The interface of its LAN, where it is to be that LAN's gateway; else `{NONE}`.",
+    "lan_host": f"An SSH target on that LAN, to prove that it is one; else `{NONE}`.",
+    "prefix": "Your private /48.",
+    "link_subnet": "The subnet id of the link network, one to four hexadecimal digits.",
+    "directory": "The https URL of the authority's ACME directory.",
+    "ca_bundle": f"A file with the CAs that the authority's own HTTPS is trusted by; `{NONE}`: this system's.",
+    "trust_anchors": f"Files with the roots of its certificates, with commas between; `{NONE}`: Let's Encrypt's.",
+    "contact": "Your e-mail address: the authority may write to it.",
+    "encapsulation": "ESP inside UDP: `auto`, where a NAT is seen; or `always`.",
 }
-"""By the answer's name, as a person is asked; those of a site follow its name and a colon."""
+"""What is said before a question, by the answer's name."""
 AUTHORITIES: Final[Mapping[str, str]] = {
     "letsencrypt": "Let's Encrypt",
-    "letsencrypt-staging": "Let's Encrypt's staging, for a trial: what it issues is trusted by nobody else",
+    "letsencrypt-staging": "Let's Encrypt's staging (for a trial: nobody else trusts it)",
     "other": "another authority that speaks ACME",
 }
 TERMS: Final = "https://letsencrypt.org/repository/"
@@ -63,8 +62,6 @@ class Interview:
         self._notebook = notebook
         self._leads: dict[str, Told] = {}
         self._ports: list[Told] = []
-        if answers.sites:
-            desk.say(f"Your answers from before are taken up again. To begin anew, remove {notebook.path}.")
         self._keep(answers.having("prefix", answers.prefix or str(random_prefix())))
 
     @property
@@ -88,6 +85,7 @@ class Interview:
         """Ask from the first question to the last; what is answered already is passed over."""
         for number in range(max(_ENDS, len(self.answers.sites))):
             self.meet(number)
+        self.desk.terminal.line()
         for number in range(len(self.answers.sites)):
             self.name(number)
         self.try_ports()
@@ -101,7 +99,7 @@ class Interview:
             site = self.answers.sites[number]
             if not site.ssh:
                 which = _ORDINALS[number] if number < len(_ORDINALS) else "next"
-                self.site(number, "ssh", question=f"The {which} host ({QUESTIONS['ssh']})")
+                self.site(number, "ssh", question=f"The {which} host (user@host, as for `ssh`)")
                 site = self.answers.sites[number]
             try:
                 self.known.surveys[site.ssh] = self.desk.meet(site.ssh, self._ssh_config())
@@ -146,6 +144,7 @@ class Interview:
     def try_ports(self) -> None:
         """See that port 80 of each name leads to its host."""
         while True:
+            self.desk.terminal.line()
             self._ports = self.desk.look_out({site.ssh: site.fqdn for site in self.answers.sites}, self.known)
             if not any(told.wrong for told in self._ports) or not self.ask:
                 return
@@ -170,6 +169,7 @@ class Interview:
 
     def _look_at(self, number: int) -> None:
         self.meet(number)
+        self.desk.terminal.line()
         self.name(number)
         self.try_ports()
 
@@ -181,7 +181,7 @@ class Interview:
             return self._with(number, **{key: text})
 
         flag = f"--{key.replace('_', '-')} {name}=..." if name else f"--{key} NAME=TARGET"
-        self._answer(put, question or f"{name}: {QUESTIONS[key]}", proposal, flag)
+        self._answer(put, key, (question or f"{name}: {key}", proposal), flag)
 
     def network(self, key: str, proposal: str = "") -> None:
         """Have one answer that is no site's."""
@@ -189,14 +189,19 @@ class Interview:
         def put(text: str) -> Answers:
             return self.answers.having(key, text)
 
-        self._answer(put, QUESTIONS[key], proposal, f"--{key.replace('_', '-')}")
+        self._answer(put, key, (key, proposal), f"--{key.replace('_', '-')}")
 
-    def _answer(self, put: Callable[[str], Answers], question: str, proposal: str, flag: str) -> None:
+    def _answer(self, put: Callable[[str], Answers], key: str, asked: tuple[str, str], flag: str) -> None:
+        """Keep the proposal or what is typed; `asked` is the question with its proposal, `put` puts in an answer."""
+        question, proposal = asked
         if not self.ask and proposal:
             self._keep(put(proposal))
             return
         if not self.desk.interactive:
             raise UsageError(f"there is no terminal to ask at, and no proposal for {flag}", hint=f"give {flag}")
+        self.desk.terminal.line()
+        if key in HELP:
+            self.desk.say(HELP[key])
         while True:
             typed = self.desk.questions.text(f"{question}{f' [{proposal}]' if proposal else ''}:") or proposal
             wrong = problem(put(typed), self.file) if typed else "there is nothing to propose here: an answer is needed"
@@ -217,7 +222,7 @@ class Interview:
     def _authority(self) -> None:
         """Have where certificates come from, and that its terms are agreed to."""
         if not self.answers.directory:
-            chosen = self.desk.questions.choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else ""
+            chosen = self._choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else ""
             if chosen == "other":
                 self.network("directory")
             else:
@@ -228,18 +233,26 @@ class Interview:
                     self.network(key, NONE)
         if not self.answers.contact:
             self.network("contact")
-        while not self.answers.agree_to_terms:
-            if not self.desk.interactive:
-                raise UsageError("the authority's terms of service are not agreed to", hint="give --agree-to-terms")
-            where = f" ({TERMS})" if self.answers.directory in DIRECTORIES else ""
-            if self.desk.questions.agree(f"Do you agree to the authority's terms of service?{where}", default=False):
-                self._keep(self.answers.having("agree_to_terms", "true"))
-            else:
-                self.desk.complain(problem(self.answers.having("agree_to_terms", "false"), self.file))
+        if not self.answers.agree_to_terms:
+            self._terms()
+
+    def _terms(self) -> None:
+        if not self.desk.interactive:
+            raise UsageError("the authority's terms of service are not agreed to", hint="give --agree-to-terms")
+        self.desk.terminal.line()
+        if self.answers.directory in DIRECTORIES:
+            self.desk.say(f"Let's Encrypt's terms of service: {TERMS}")
+        while not self.desk.questions.agree("Do you agree to the authority's terms of service?", default=False):
+            self.desk.complain("it gives certificates only to those who agree; Ctrl-C stops here")
+        self._keep(self.answers.having("agree_to_terms", "true"))
+
+    def _choose(self, question: str, choices: Mapping[str, str]) -> str:
+        self.desk.terminal.line()
+        return self.desk.questions.choose(question, choices)
 
     def _after_trouble(self, other: str) -> str:
         choices = {"again": "look again", "other": other, "on": "go on, and mend it before `runbook apply`"}
-        return self.desk.questions.choose("What now?", {key: text for key, text in choices.items() if text})
+        return self._choose("What now?", {key: text for key, text in choices.items() if text})
 
     def _with(self, number: int, **values: str) -> Answers:
         return self.answers.having_site(number, replace(self.answers.sites[number], **values))

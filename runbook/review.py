@@ -83,7 +83,7 @@ class Review:
             line(self._terminal.paint(site.name, "bold"))
             self._table(site, _SITE_ROWS, site_reasons(plan, site, known))
         line()
-        line(self._terminal.paint("all together", "bold"))
+        line(self._terminal.paint("the network", "bold"))
         self._table(plan, _NETWORK_ROWS, network_reasons(plan, known))
         line()
         if not wrong:

@@ -86,7 +86,7 @@ def complete(answers: Answers, known: Known) -> Answers:
     answers = replace(answers, sites=tuple(sites), prefix=answers.prefix or str(random_prefix()))
     ids = subnet_ids(answers, known)
     sites = [replace(site, subnet=site.subnet or f"{found.value:x}") for site, found in zip(sites, ids, strict=True)]
-    taken = {int(each.subnet, 16) for each in sites if _is_id(each.subnet)}
+    taken = {found for each in sites if (found := first_id(each.subnet))}
     without_esp = any(survey.kernel_esp is False for survey in known.surveys.values())
     return replace(
         answers,
@@ -157,23 +157,25 @@ def behind_nat(survey: Survey) -> bool:
 
 def subnet_ids(answers: Answers, known: Known) -> list[SubnetId]:
     """What is proposed as each site's subnet id, given the ids that others were given already."""
-    taken = {int(site.subnet, 16): site.name or site.ssh for site in answers.sites if _is_id(site.subnet)}
-    if _is_id(answers.link_subnet):
-        taken.setdefault(int(answers.link_subnet, 16), "the links")
-    found = []
+    taken = {found: site.name or site.ssh for site in answers.sites if (found := first_id(site.subnet))}
+    if links := first_id(answers.link_subnet):
+        taken.setdefault(links, "the links")
+    proposals = []
     for site in answers.sites:
         survey = known.surveys.get(site.ssh)
-        mine = int(site.subnet, 16) if _is_id(site.subnet) else None
+        mine = first_id(site.subnet)
         mac = survey.macs.get(site.interface, "") if survey else ""
         others = {number: name for number, name in taken.items() if number != mine}
         proposed = subnet_from_mac(site.interface, mac, others)
         taken.setdefault(proposed.value if mine is None else mine, site.name or site.ssh)
-        found.append(proposed)
-    return found
+        proposals.append(proposed)
+    return proposals
 
 
-def _is_id(text: str) -> bool:
+def first_id(subnet: str) -> int | None:
+    """The id of a site's own /64, which comes first of its subnets; None where there is none yet."""
     try:
-        return 0 < int(text, 16) <= 0xFFFF  # noqa: PLR2004 - sixteen bits
-    except ValueError:
-        return False
+        found = int(items(subnet)[0], 16)
+    except (IndexError, ValueError):
+        return None
+    return found if 0 < found <= 0xFFFF else None  # noqa: PLR2004 - sixteen bits

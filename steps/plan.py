@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from ipaddress import IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from steps.network import Network, Site
+
+Subnet = IPv4Network | IPv6Network
 
 FIRST_LINK_SUBNET: Final = 3
 """The article's; any would do, and a small number keeps the addresses short."""
@@ -35,7 +37,7 @@ class SubnetId:
 class Route:
     """What a host has a route to already, over which interface, in which of its tables (ip-route(8))."""
 
-    destination: IPv6Network
+    destination: Subnet
     interface: str
     table: str = "main"
 
@@ -84,15 +86,19 @@ def next_free(first: int, taken: Collection[int]) -> int:
 
 
 def in_the_way(network: Network, site: Site, routes: Iterable[Route]) -> Iterator[Route]:
-    """Those of a site's routes that lead into the network's prefix, but for what is the site's own.
+    """Those of a host's routes that lead into the network otherwise than the network does.
 
-    A wider route is not in the way: ours are the longer match. The site's own subnet on its own LAN is how a gateway
+    A wider route is not in the way: ours are the longer match. The site's own subnets on its own LAN are how a gateway
     should look, its link address is ours, and so is the refusal of the whole prefix (step `addresses`).
     """
-    own = [each for each in network.selectors(site) if isinstance(each, IPv6Network)]
+    own = network.selectors(site)
+    others = [each for other in network.sites.values() if other != site for each in network.selectors(other)]
+    refusal = {Route(network.prefix, interface) for interface in ("", "lo")}
     for route in routes:
-        if route.destination.prefixlen < _PREFIX_LENGTH or not route.destination.subnet_of(network.prefix):
-            continue
-        refusal = route.destination == network.prefix and route.interface in {"", "lo"}
-        if not refusal and not any(route.destination.subnet_of(each) for each in own):
+        inside = any(_within(route.destination, each) for each in (network.prefix, *others))
+        if inside and route not in refusal and not any(_within(route.destination, each) for each in own):
             yield route
+
+
+def _within(inner: Subnet, outer: Subnet) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type] # of one version

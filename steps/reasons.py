@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
-from steps.answers import DYNAMIC, NONE, behind_nat, items, subnet_ids
+from steps.answers import DYNAMIC, NONE, behind_nat, first_id, items, subnet_ids
 from steps.certificate_options import DIRECTORIES
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _address(site: SiteAnswers, survey: Survey, named: Sequence[Address]) -> str
     if site.address == DYNAMIC:
         if behind_nat(survey):
             return f"behind a NAT: its own address is {survey.outer[0].address}"
-        return "whatever the address is at the time" if survey.public else "it has no public address"
+        return "it is found by its name" if survey.public else "it has no public address"
     chosen = set(items(site.address))
     found = [each for each in survey.outer if str(each.address) in chosen]
     if len(found) < len(chosen):
@@ -72,8 +72,8 @@ def _address(site: SiteAnswers, survey: Survey, named: Sequence[Address]) -> str
 
 def _subnet(answers: Answers, site: SiteAnswers, known: Known) -> str:
     proposed = subnet_ids(answers, known)[list(answers.sites).index(site)]
-    own = str(subnet(answers, site.subnet))
-    return f"{own}; {proposed.reason}" if f"{proposed.value:x}" == site.subnet.lower().lstrip("0") else own
+    own = str(subnet(answers, items(site.subnet)[0]))
+    return f"{own}; {proposed.reason}" if proposed.value == first_id(site.subnet) else own
 
 
 def _lan(site: SiteAnswers, survey: Survey) -> str:

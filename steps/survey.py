@@ -202,7 +202,7 @@ def parse(readings: Mapping[str, Reading]) -> Survey:
         macs={link["ifname"]: _mac(link) for link in links if _is_up(link)},
         addresses=[each for link in links if _is_up(link) for each in _addresses(link)],
         uplinks={family: interface for family in routes if (interface := _uplink(routes[family]))},
-        routes=list(_routes(routes[6])),
+        routes=[*_routes(routes[4]), *_routes(routes[6])],
         forwards="1" in lines("forwarding"),
         facts=facts,
         managers=lines("network"),
@@ -260,5 +260,5 @@ def _routes(routes: Sequence[Mapping[str, Any]]) -> Iterator[Route]:
         if each.get("table") == "local" or each.get("dst", "default") == "default":
             continue
         destination = ip_network(each["dst"], strict=False)
-        if isinstance(destination, IPv6Network) and not destination.is_link_local and not destination.is_multicast:
+        if not destination.is_link_local and not destination.is_multicast:
             yield Route(destination, str(each.get("dev", "")), str(each.get("table", "main")))

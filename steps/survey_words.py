@@ -62,12 +62,17 @@ def _firewall(survey: Survey) -> Told:
     names = survey.facts.get("firewall_managers", "").split()
     if len(names) > 1:
         return Told("firewall", f"{' and '.join(names)}, both at work: leave one of them", wrong=True)
-    if " ".join(names) not in BACKENDS:
+    if not _touched(survey):
         return Told("firewall", f"{names[0]}, which is not touched: you will be told what to let through", wrong=True)
     if names:
         return Told("firewall", names[0])
     rules = [key for key in survey.facts if key.startswith(("firewall_live_", "firewall_stored_"))]
     return Told("firewall", "iptables rules of your own" if rules else "none")
+
+
+def _touched(survey: Survey) -> bool:
+    """Whether the firewall is of a kind that the steps change."""
+    return survey.facts.get("firewall_managers", "") in BACKENDS
 
 
 def _web(survey: Survey) -> Told:
@@ -107,7 +112,10 @@ def _arrival(survey: Survey, arrival: Arrival) -> tuple[str, bool]:
     if arrival.outcome is Outcome.ANSWERED:
         return _answered(survey, arrival)
     if arrival.seen and arrival.outcome in {Outcome.REFUSED, Outcome.SILENT}:
-        return "leads to this host, whose firewall is closed; the step web-firewall opens it", False
+        closed = "leads to this host, whose firewall is closed"
+        return (
+            (f"{closed}; the step web-firewall opens it", False) if _touched(survey) else (f"{closed}: open it", True)
+        )
     if arrival.outcome is Outcome.SILENT and arrival.seen is None:
         return "silent; a firewall is closed, on this host or before it", True
     return _ELSE[arrival.outcome]

@@ -90,9 +90,8 @@ def _site(answers: Answers, site: SiteAnswers, known: Known) -> Iterator[str]:
     yield f"  {_scalar(site.name)}:"
     yield _line("    ssh", _scalar(site.ssh))
     yield from _said("    fqdn", _scalar(site.fqdn), why.get("fqdn", ""))
-    address = _list(site.address) if len(items(site.address)) > 1 else _scalar(site.address)
-    yield from _said("    address", address, why.get("address", ""))
-    yield from _said("    subnet", _scalar(site.subnet), why.get("subnet", ""))
+    yield from _said("    address", _one_or_more(site.address), why.get("address", ""))
+    yield from _said("    subnet", _one_or_more(site.subnet), why.get("subnet", ""))
     yield from _said("    interface", _scalar(site.interface), why.get("interface", ""))
     if site.lan_interface not in {"", NONE}:
         yield from _said("    lan_interface", _scalar(site.lan_interface), why.get("lan_interface", ""))
@@ -129,6 +128,10 @@ def _said(key: str, value: str, comment: str) -> Iterator[str]:
 def _line(key: str, value: str, comment: str = "") -> str:
     line = f"{key}: {value}"
     return f"{line:{_COMMENT_AT}} # {comment}" if comment else line
+
+
+def _one_or_more(answer: str) -> str:
+    return _list(answer) if len(items(answer)) > 1 else _scalar(answer)
 
 
 def _list(answer: str) -> str:

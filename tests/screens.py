@@ -45,7 +45,7 @@ class Person:
     """Somebody at a terminal so tall that nothing leaves it: types, and sees what has come since the last key."""
 
     def __init__(self, argv: Sequence[str], *, columns: int = 80, cwd: Path, env: Mapping[str, str]) -> None:
-        settings = {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "LANG": "C.UTF-8", **env}
+        settings = {**env, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
         self._child = pexpect.spawn(
             argv[0], list(argv[1:]), encoding="utf-8", dimensions=(_ROWS, columns), cwd=cwd, env=settings
         )
@@ -66,6 +66,11 @@ class Person:
         """Wait for a text, type, and end with Enter."""
         self.sees(after)
         self.press(f"{text}\r")
+
+    def says(self, letter: str, *, to: str) -> None:
+        """Wait for a question of yes or no, and answer it, which takes no Enter."""
+        self.sees(to)
+        self.press(letter)
 
     def press(self, keys: str) -> None:
         """Send keys as they are."""

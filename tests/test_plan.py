@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Network
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,9 @@ HOME, _ = ends()
 
 @pytest.fixture
 def network() -> Network:
-    return HOME.network
+    """With an IPv4 network behind vps4."""
+    vps4 = replace(HOME.network.sites["vps4"], more_subnets=(IPv4Interface("10.2.0.1/16"),))
+    return replace(HOME.network, sites={**HOME.network.sites, "vps4": vps4})
 
 
 def test_a_prefix_is_a_random_48_of_the_locally_assigned_half() -> None:
@@ -84,6 +87,9 @@ def test_a_proposed_id_can_be_had(last: int, taken: set[int]) -> None:
         (Route(IPv6Network("fdd7:5938:e2e6::/48"), "lo"), False),
         (Route(IPv6Network("fd00::/8"), "tun0"), False),
         (Route(IPv6Network("fd00:1234::/48"), "tun0"), False),
+        (Route(IPv4Network("10.2.1.0/24"), "eth1"), True),
+        (Route(IPv4Network("10.0.0.0/8"), "eth1"), False),
+        (Route(IPv4Network("192.168.1.0/24"), "eth1"), False),
     ],
 )
 def test_what_is_in_the_way_of_home(network: Network, route: Route, *, there: bool) -> None:

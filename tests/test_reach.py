@@ -117,6 +117,9 @@ def test_a_closed_firewall_is_told_from_a_packet_that_never_came(
     [(_, text, wrong)] = said(found)
     assert "whose firewall is closed; the step web-firewall opens it" in text
     assert not wrong
+    [(_, text, wrong)] = said(found, facts={"firewall_managers": "ufw"})
+    assert text.endswith("firewall is closed: open it")
+    assert wrong
     looking.host.sh("iptables -F; ip6tables -F")
 
 

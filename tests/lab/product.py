@@ -69,10 +69,12 @@ class Product:
     def apply(self) -> Run:
         return self.run("apply", "--yes", "--json")
 
-    def apply_at_a_terminal(self, before_each: Callable[[str], None]) -> tuple[int, str]:
+    def apply_at_a_terminal(
+        self, before_each: Callable[[str], None], file: str = "", **settings: str
+    ) -> tuple[int, str]:
         """Answer "apply" to every question, as a person at a terminal; `before_each` is told the step's name first."""
-        argv = self.lab.admin_argv([*RUNBOOK, "apply", "--file", self.sites])
-        environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1", "TERM": "xterm"}
+        argv = self.lab.admin_argv([*RUNBOOK, "apply", "--file", file or self.sites])
+        environment = {**os.environ, **settings, "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1", "TERM": "xterm"}
         child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=180, dimensions=(50, 200), env=environment)
         said, asked = "", ""
         while child.expect([LAST_CHOICE, pexpect.EOF]) == 0:
