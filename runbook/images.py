@@ -194,6 +194,7 @@ for probe in "$image"/probe.*; do
     elif [ "$now" = "$(sha256sum <"$image/before.$index")" ]; then status='as before'
     elif [ ! -e "$image/after.$index" ]; then status='cut off'
     elif [ "$now" = "$(sha256sum <"$image/after.$index")" ]; then status='as we left it'
+    elif [ "$(cat -- "$image/undo.$index")" = : ]; then status='as we left it'  # it has nothing of its own to undo
     else status='changed since'; fi
     printf '%s %s %s\\n' "$index" "${now%% *}" "$status"
 done

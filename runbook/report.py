@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from runbook.errors import UsageError
 from runbook.page import CertificateNow, Page
 from runbook.timeline import timeline
-from steps.certificate import verified_chain
 from steps.live import live_links
+from steps.site_certificate import verified_chain
 from steps.vault import Vault, read_if_there
 from steps.x509_reading import common_name
 

@@ -206,6 +206,13 @@ class Step(ABC):
         """What proves the step once it is applied everywhere."""
         return ()
 
+    def give_up(self, target: str) -> None:  # noqa: B027 - most steps have nothing to do about it
+        """Hear that this run leaves it unfinished on a target, or for one: later steps must do with what there is."""
+
+    def suffices(self) -> bool:
+        """Whether what later steps need of it is there even where it stays unfinished."""
+        return False
+
     @classmethod
     def explain(cls) -> str:
         """What the step is for, in full."""

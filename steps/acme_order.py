@@ -9,35 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import requests
 from acme import challenges as acme_challenges
 from acme import client as acme_client
 from acme import errors, messages
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.errors import Error as JsonError
+from josepy.json_util import field as jose_field
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from runbook.errors import RunbookError
-from steps.pki import split_chain
+from steps.pki import split_chain, to_pem
+from steps.renewals import Suggestion
+from steps.x509_reading import extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cryptography import x509
-
 ANSWER_TIMEOUT: Final = 30
 """Seconds that the CA may stay silent within one request."""
 NONCE_ROUNDS: Final = 5
 PATIENCE: Final = timedelta(minutes=3)
-PATH: Final = "/.well-known/acme-challenge/"
+LONGEST_WAIT: Final = timedelta(days=1)
+"""How long a CA may have us not ask for its renewal information again."""
 
 # What to do about each type of problem, by the last part of its name in RFC 8555, 6.7.
 HINTS: Final = {
@@ -65,10 +69,10 @@ class AcmeError(RunbookError):
 
 
 class Challenges(Protocol):
-    """Where the CA's challenges are answered: files below `PATH` of the name's web server."""
+    """Where the CA's challenges are answered: files below `webroot.CHALLENGES` of the name's web server."""
 
     def put(self, token: str, body: str) -> None:
-        """Serve `body` at `PATH` + `token` from now on."""
+        """Serve `body` at `webroot.CHALLENGES` + `token` from now on."""
 
     def remove(self, token: str) -> None:
         """Serve it no longer. Also called when `put` has failed, so it must bear that nothing is there."""
@@ -126,8 +130,33 @@ def register(directory_url: str, account_key_pem: bytes, contact: str, ca_bundle
     return Account(directory_url, account.uri, client, network)
 
 
+def ask_renewal(directory_url: str, leaf: x509.Certificate, ca_bundle: Path | None = None) -> Suggestion | None:
+    """Ask the CA when it would have a certificate renewed (RFC 9773); None where it has no such information.
+
+    The moment is a random one within the window that the CA suggests, so ask once for a window.
+
+    Raises:
+        AcmeError: It cannot be asked, and why.
+    """
+    network = _Network(None, ca_bundle)
+    with _in_plain_words(directory_url, network):
+        client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
+        if not _has(client, "renewalInfo") or not _certificate_id(leaf):
+            return None
+        try:
+            due, ask_again = client.renewal_time(to_pem(leaf))
+        except (AttributeError, TypeError, ValueError) as error:  # JSON, but no window in it
+            raise AcmeError(f"{directory_url} gives renewal information that cannot be read") from error
+    again = min(ask_again.astimezone(UTC), datetime.now(UTC) + LONGEST_WAIT)
+    return Suggestion(due.astimezone(UTC), again) if due else None
+
+
 def order(
-    account: Account, csr_pem: bytes, challenges: Challenges, patience: timedelta = PATIENCE
+    account: Account,
+    csr_pem: bytes,
+    challenges: Challenges,
+    replaced: x509.Certificate | None = None,
+    patience: timedelta = PATIENCE,
 ) -> list[list[x509.Certificate]]:
     """Order the certificate that the request asks for.
 
@@ -138,6 +167,8 @@ def order(
         account: From `register`.
         csr_pem: The certificate request.
         challenges: Where to publish, and how to look.
+        replaced: The certificate that this one takes the place of: to a CA with renewal information such an order is
+            none that counts against its limits (RFC 9773, 5).
         patience: How long the CA may take to verify and to issue, after all challenges are published.
 
     Returns:
@@ -149,7 +180,7 @@ def order(
     """
     client = account.client
     with _in_plain_words(account.directory_url, account.network):
-        wanted = client.new_order(csr_pem)
+        wanted = _new_order(account, csr_pem, replaced)
         with contextlib.ExitStack() as published:
             for authorization in wanted.authorizations:
                 if authorization.body.status != messages.STATUS_VALID:
@@ -157,6 +188,35 @@ def order(
             wanted = client.poll_authorizations(wanted, _from_now(patience))
         done = client.finalize_order(wanted, _from_now(patience), fetch_alternative_chains=True)
     return [split_chain(pem.encode()) for pem in (done.fullchain_pem, *done.alternative_fullchains_pem)]
+
+
+def _new_order(account: Account, csr_pem: bytes, replaced: x509.Certificate | None) -> messages.OrderResource:
+    """Begin an order; where the CA will not have it be a replacement, as any other."""
+    network, client = account.network, account.client
+    network.replaces = _certificate_id(replaced) if replaced and _has(client, "renewalInfo") else ""
+    try:
+        return client.new_order(csr_pem)
+    except messages.Error as error:
+        if not network.replaces or _kind(error) == "rateLimited":
+            raise
+        network.replaces = ""
+        return client.new_order(csr_pem)
+
+
+def _has(client: acme_client.ClientV2, resource: str) -> bool:
+    try:
+        return bool(client.directory[resource])
+    except KeyError:
+        return False
+
+
+def _certificate_id(cert: x509.Certificate) -> str:
+    """By which a certificate is known to a CA (RFC 9773, 4.1); empty where it does not say who issued it."""
+    issuer = extension(cert, x509.AuthorityKeyIdentifier)
+    serial = cert.serial_number.to_bytes(cert.serial_number.bit_length() // 8 + 1, "big")  # DER's integers are signed
+    if issuer is None or issuer.key_identifier is None:
+        return ""
+    return ".".join(urlsafe_b64encode(each).decode().rstrip("=") for each in (issuer.key_identifier, serial))
 
 
 def _answer(
@@ -186,12 +246,14 @@ def _from_now(patience: timedelta) -> datetime:
 class _Network(acme_client.ClientNetwork):
     """The library's HTTP, with patience for refused nonces and an ear for Retry-After."""
 
-    def __init__(self, key: JWKEC, ca_bundle: Path | None) -> None:
+    def __init__(self, key: JWKEC | None, ca_bundle: Path | None) -> None:
         super().__init__(key, alg=ES256, user_agent="ipsec-runbook", timeout=ANSWER_TIMEOUT)
         if ca_bundle is not None:
             # The library passes it on to requests as `verify`, which takes a path too.
             self.verify_ssl = str(ca_bundle)  # type: ignore[assignment] # declared bool there
         self.retry_after = ""
+        self.replaces = ""
+        """The certificate whose place the next order takes (RFC 9773, 5)."""
         self.session.hooks["response"].append(self._listen)
 
     def _listen(self, response: requests.Response, **_: object) -> None:
@@ -202,6 +264,7 @@ class _Network(acme_client.ClientNetwork):
 
         A request with a refused nonce has had no effect (RFC 8555, 6.5), so repeating is safe.
         """
+        args = tuple(self._replacing(each) for each in args)
         for _ in range(NONCE_ROUNDS - 1):
             try:
                 return super().post(*args, **kwargs)
@@ -209,6 +272,17 @@ class _Network(acme_client.ClientNetwork):
                 if _kind(error) != "badNonce":
                     raise
         return super().post(*args, **kwargs)
+
+    def _replacing(self, content: object) -> object:
+        if not self.replaces or not isinstance(content, messages.NewOrder):
+            return content
+        return _Replacement(identifiers=content.identifiers, profile=content.profile, replaces=self.replaces)
+
+
+class _Replacement(messages.NewOrder):
+    """The field that the library does not have yet (5.9)."""
+
+    replaces: str = jose_field("replaces", omitempty=True)
 
 
 def _account_key(pem: bytes) -> JWKEC:
@@ -249,6 +323,9 @@ def _in_plain_words(directory_url: str, network: _Network) -> Iterator[None]:
     except errors.TimeoutError as error:
         message = f"the CA at {directory_url} did not finish in time"
         raise AcmeError(message, hint="run again later: it takes up what has been verified") from error
+    except errors.ARIError as error:
+        message = f"the renewal information of {directory_url} cannot be had: {_first_line(_innermost(error))}"
+        raise AcmeError(message) from error
     except (errors.Error, JsonError) as error:
         message = f"{directory_url} does not answer as an ACME server: {_first_line(error)}"
         raise AcmeError(message, hint="look at its status page, or correct the directory in sites.yaml") from error

@@ -60,6 +60,15 @@ def describe_csr(pem: bytes) -> list[str]:
     ]
 
 
+def csr_fingerprint(pem: bytes) -> str:
+    """Tell which key a request was made with (`pki.public_fingerprint`).
+
+    Raises:
+        CertificateError: It cannot be read.
+    """
+    return public_fingerprint(_load_csr(pem))
+
+
 def csr_problems(pem: bytes, fingerprint: str, fqdn: str) -> list[str]:
     """Say what is wrong with a request for `fqdn` by a key, one sentence each; an empty list means it is good.
 

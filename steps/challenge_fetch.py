@@ -13,8 +13,9 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from steps import web_client
-from steps.acme_order import PATH, AcmeError
+from steps.acme_order import AcmeError
 from steps.web_client import PORTS, Address, Answer, NoRouteError, addresses_of
+from steps.webroot import CHALLENGES
 
 Resolver = Callable[[str, int], Sequence[Address]]
 """Gives all addresses of a name; raises OSError where it has none."""
@@ -43,7 +44,7 @@ def fetch_challenge(fqdn: str, token: str, expected: str, resolve: Resolver = ad
     Raises:
         AcmeError: Which address does not serve it and how; or none could be tried.
     """
-    url = f"http://{fqdn}{PATH}{token}"
+    url = f"http://{fqdn}{CHALLENGES}{token}"
     try:
         addresses = resolve(fqdn, PORTS["http"])
     except OSError as error:

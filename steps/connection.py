@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from steps import pki
-from steps.certificate import trust_anchors, verified_chain
 from steps.credentials import ca_files
 from steps.section import Section
+from steps.site_certificate import settled_chain, trust_anchors
 from steps.style import Wanted
 from steps.styles import style_of
 
@@ -43,10 +43,10 @@ class Connection(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """For each link of the site: its file, and what charon has loaded of it."""
         site = self.site(target)
-        chain = verified_chain(self.network, site, self.vault)
+        chain = settled_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
         wanted = None
         if chain and authorities:
             loaded = pki.split_chain(b"".join(authorities.values()))
-            wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network)))
+            wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)))
         return style_of(site).connections(self.network.ends(site), wanted)

@@ -8,10 +8,10 @@ from runbook.resources.file import File
 from runbook.step import Later, Part
 from steps import pki
 from steps.authorities import CaCertificates, ca_name
-from steps.certificate import trust_anchors, verified_chain
+from steps.key_places import place_of
 from steps.section import Section
+from steps.site_certificate import settled_chain, trust_anchors
 from steps.styles import style_of
-from steps.vault import read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +43,12 @@ class Credentials(Section):
         site = self.site(target)
         style = style_of(site)
         key_path, leaf_path = style.key_path(site), style.leaf_path(site)
-        key, chain = read_if_there(self.vault.key(site)), verified_chain(self.network, site, self.vault)
+        chain = settled_chain(self.network, site, self.vault)
+        key = place_of(self.network).installed(self.vault, site, key_path) if chain else None
         authorities = ca_files(self.network, site, self.vault)
         later = {path: Later("file", path, "certificate") for path in (key_path, leaf_path)}
         return [
-            File(key_path, key, "400", secret=True) if key and chain else later[key_path],
+            key or later[key_path],
             File(leaf_path, pki.to_pem(chain.leaf)) if chain else later[leaf_path],
             CaCertificates(style.ca_directory, authorities)
             if authorities
@@ -58,8 +59,8 @@ class Credentials(Section):
 def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
     """Each CA certificate needed to verify the site and its peers, PEM by file name; none while one is not known."""
     peers = [site, *(end.there for end in network.ends(site))]
-    chains = [verified_chain(network, each, vault) for each in peers]
-    wanted = trust_anchors(network)
+    chains = [settled_chain(network, each, vault) for each in peers]
+    wanted = trust_anchors(network, vault)
     for chain in chains:
         if chain is None:
             return {}

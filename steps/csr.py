@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from runbook.resources.file import File
-from runbook.step import CONTROLLER, Check, Later, Part
-from steps import certificate_request, pki
+from runbook.step import Check, Part
+from steps import certificate_request
+from steps.key_places import place_of
 from steps.section import ControllerSection
-from steps.vault import owner, read_if_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from steps.network import Site
 
 
 class CsrGeneration(ControllerSection):
@@ -34,26 +31,17 @@ class CsrGeneration(ControllerSection):
     title: ClassVar[str] = "CSR generation"
     needs: ClassVar[tuple[str, ...]] = ("key",)
 
+    def targets(self) -> Sequence[str]:
+        """Where the keys are: only who has one can sign a request with it."""
+        return place_of(self.network).holders(self.network)
+
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - nothing depends on it
         """Each site's request, PEM and DER."""
-        return [part for site in self.network.sites.values() for part in self._request(site)]
+        return place_of(self.network).requests(self.network, self.vault, target)
 
     def checks(self) -> Sequence[Check]:
         """The requests in plain words: "check the CSR looks correct"."""
-        return [Check("the requests say what they should", (CONTROLLER,), lambda _: self._described())]
-
-    def _request(self, site: Site) -> Sequence[Part]:
-        pem, der, serves = self.vault.csr(site), self.vault.csr_der(site), (site.name,)
-        key = read_if_there(self.vault.key(site))
-        if key is None:
-            return [Later("file", str(path), "key", serves) for path in (pem, der)]
-        request = read_if_there(pem)
-        if request is None or certificate_request.csr_problems(
-            request, pki.public_fingerprint(pki.load_key(key)), site.fqdn
-        ):
-            request = certificate_request.new_csr(key, site.fqdn)
-        contents = {pem: request, der: certificate_request.csr_der(request)}
-        return [File(str(path), each, "644", owner(), serves=serves) for path, each in contents.items()]
+        return [Check("the requests say what they should", tuple(self.targets()), lambda _: self._described())]
 
     def _described(self) -> list[str]:
         return [

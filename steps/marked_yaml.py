@@ -90,8 +90,12 @@ class Value:
                 raise value.wrong(f"unknown key; {meant(name, known)}")
         for name in needed:
             if name not in found:
-                raise Value(self.file, self._below(name), self.line, self.node).wrong("is missing; add this key")
+                raise self.missing(name)
         return found
+
+    def missing(self, name: str, advice: str = "add this key") -> UsageError:
+        """Make the error that says that a mapping lacks a key; for the caller to raise."""
+        return Value(self.file, self._below(name), self.line, self.node).wrong(f"is missing; {advice}")
 
     def _below(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name

@@ -78,11 +78,21 @@ class Network:
     prefix: IPv6Network
     link_subnet_id: int
     ssh_config: Path | None
-    certificates: Certificates
+    certificates: Certificates | None
+    """None where they come from somewhere that needs no such section."""
     ipsec: Ipsec
     sites: Mapping[str, Site] = field(hash=False)
     links: tuple[Link, ...]
     directory: Path
+    certificate_authority: str = "acme"
+    """One of `certificate_sources.SOURCES`."""
+    keys: str = "controller"
+    """One of `key_places.PLACES`: where the sites' keys are made and kept."""
+
+    @property
+    def challenge_site(self) -> str | None:
+        """The one site that serves everybody's challenges; None: each serves its own."""
+        return self.certificates.challenge_site if self.certificates else None
 
     @property
     def link_network(self) -> IPv6Network:

@@ -11,8 +11,10 @@ from runbook.resources.file import Absent, Directory, File
 from runbook.resources.package import Packages
 from runbook.resources.service import Service
 from runbook.script import quote
-from runbook.step import Change, Check, Finding, Part, Proof
+from runbook.step import Change, Check, Finding, Part, Proof, Told, Verdict
+from steps.certificate_sources import source_of
 from steps.section import HOST_ADDRESSES, Section, own_addresses
+from steps.webroot import CHALLENGES, WEBROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from runbook.target import Target
     from steps.network import Site
 
-WEBROOT: Final = "/var/lib/acme-challenge"
-CHALLENGES: Final = "/.well-known/acme-challenge/"
 NOBODY_HAS: Final = f"{CHALLENGES}nonexistant"
 """A challenge that is never there, in the article's spelling, so that it can be found in logs."""
 CONF: Final = "/etc/nginx/conf.d/ipsec-runbook.conf"
@@ -45,6 +45,8 @@ class NginxForAcme(Section):
     To check by hand, on the host: `curl -i http://127.0.0.1/` gets an empty reply, and
     `curl -i http://127.0.0.1/.well-known/acme-challenge/nonexistant` a 404 (or the 307).
 
+    With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is installed.
+
     What can go wrong: something else listens on port 80 (`ss -ltnp sport = :80` names it), or another file declares a
     default server for the same address (`nginx -t` names it).
     """
@@ -55,6 +57,8 @@ class NginxForAcme(Section):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The package, the webroot, the one server, the running daemon."""
+        if not source_of(self.network).OVER_HTTP:
+            return [not_asked("web server")]
         site = self.site(target)
         default = Absent(DEFAULT, "its default server would answer in our place", "nginx-common")
         conf = File(CONF, self._conf(site, own_addresses(site, facts)).encode(), validator=_IN_PLACE)
@@ -70,6 +74,8 @@ class NginxForAcme(Section):
 
     def checks(self) -> Sequence[Check]:
         """Ask each server over loopback, and by the site's own addresses."""
+        if not source_of(self.network).OVER_HTTP:
+            return []
         return [
             Check(f"nginx on {site.name} answers nothing but challenges", (site.name,), self._asks(site))
             for site in self.network.sites.values()
@@ -77,13 +83,13 @@ class NginxForAcme(Section):
 
     def serves(self, site: Site) -> bool:
         """Whether the site serves challenges itself."""
-        return self.network.certificates.challenge_site in {None, site.name}
+        return self.network.challenge_site in {None, site.name}
 
     def _conf(self, site: Site, addresses: Sequence[IPv4Address | IPv6Address]) -> str:
         wildcards = ["80", "[::]:80"]
         own = [f"[{each}]:80" if each.version == 6 else f"{each}:80" for each in addresses]  # noqa: PLR2004
         listen = "\n".join(f"    listen {each} default_server;" for each in [*wildcards, *own])
-        server = self.network.certificates.challenge_site
+        server = self.network.challenge_site
         answer = (
             f"root {WEBROOT};\n        default_type text/plain;"
             if self.serves(site) or server is None
@@ -128,6 +134,11 @@ server {{
             return evidence
 
         return run
+
+
+def not_asked(what: str) -> Told:
+    """What is to be said where the certificate authority asks no web server."""
+    return Told(what, Verdict.IN_ORDER, "not needed: the authority that signs the certificates is your own")
 
 
 def _ask(address: str) -> str:

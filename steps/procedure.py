@@ -15,6 +15,7 @@ from steps.keys import KeyGeneration
 from steps.nginx import NginxForAcme
 from steps.ping import PingTest
 from steps.strongswan import IpsecInstallation
+from steps.vault import Vault
 from steps.web_firewall import WebFirewall
 
 if TYPE_CHECKING:
@@ -41,4 +42,5 @@ PROCEDURE: tuple[type[Section], ...] = (
 
 def procedure(network: Network) -> Sequence[Section]:
     """The steps for one network, in order."""
-    return [section(network) for section in PROCEDURE]
+    vault = Vault(network)
+    return [section(network, vault) for section in PROCEDURE]

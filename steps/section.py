@@ -28,10 +28,10 @@ def own_addresses(site: Site, facts: Mapping[str, str]) -> list[IPv4Address | IP
 class Section(Step):
     """A step whose work lands on every site."""
 
-    def __init__(self, network: Network) -> None:
-        """Bind the step to the network that it serves."""
+    def __init__(self, network: Network, vault: Vault | None = None) -> None:
+        """Bind the step to the network that it serves; the steps of one run share one `vault`."""
         self.network = network
-        self.vault = Vault(network)
+        self.vault = vault or Vault(network)
 
     def targets(self) -> Sequence[str]:
         """Every site."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
+from steps.certificate_sources import SOURCES
 from steps.ipsec_options import Ipsec
+from steps.key_places import PLACES
 from steps.marked_yaml import read
 from steps.network import Network
 from steps.plan import random_prefix
@@ -16,9 +18,10 @@ from steps.yaml_certificates import read_certificates
 from steps.yaml_ipsec import read_ipsec
 from steps.yaml_links import read_links
 from steps.yaml_sites import read_sites
-from steps.yaml_words import ip_or_none, read_file, read_subnet_id
+from steps.yaml_words import ip_or_none, read_choice, read_file, read_subnet_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from steps.marked_yaml import Value
@@ -40,19 +43,32 @@ def load(path: Path) -> Network:
 
 def network(tree: Value, directory: Path) -> Network:
     """Return the network that a tree describes as if it stood in a file in `directory`; raises UsageError as `load`."""
-    top = tree.keys(("ula_prefix", "link_subnet", "certificates", "sites", "links"), ("ssh_config", "ipsec"))
+    optional = ("ssh_config", "ipsec", "certificate_authority", "certificates", "keys")
+    top = tree.keys(("ula_prefix", "link_subnet", "sites", "links"), optional)
     prefix = _prefix(top["ula_prefix"])
     sites = read_sites(top["sites"], prefix, top["link_subnet"])
     return Network(
         prefix=prefix,
         link_subnet_id=read_subnet_id(top["link_subnet"]),
         ssh_config=read_file(top["ssh_config"], directory) if "ssh_config" in top else None,
-        certificates=read_certificates(top["certificates"], directory, sites),
+        certificates=read_certificates(top["certificates"], directory, sites) if "certificates" in top else None,
         ipsec=read_ipsec(top["ipsec"]) if "ipsec" in top else Ipsec(),
         sites=sites,
         links=read_links(top["links"], top["sites"].entries(), sites),
         directory=directory,
+        certificate_authority=_authority(tree, top),
+        keys=read_choice(top["keys"], PLACES) if "keys" in top else next(iter(PLACES)),
     )
+
+
+def _authority(tree: Value, top: Mapping[str, Value]) -> str:
+    """Read where certificates come from; what it needs to be told must be there."""
+    name = read_choice(top["certificate_authority"], SOURCES) if "certificate_authority" in top else next(iter(SOURCES))
+    needed = SOURCES[name].SECTION
+    if needed and needed not in top:
+        free = next(other for other, source in SOURCES.items() if not source.SECTION)
+        raise tree.missing(needed, f"add this key, or `certificate_authority: {free}` for one of your own")
+    return name
 
 
 def _prefix(value: Value) -> IPv6Network:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class Vault:
-    """Names the files of a network's data directory; reads what is there, writes nothing."""
+    """Names the files of a network's data directory; reads what is there, writes nothing. One for a run."""
 
     def __init__(self, network: Network) -> None:
         """Name the files of `network`."""
         self.directory = network.directory / ".runbook"
         self.account_key = self.directory / "acme" / "account.key"
+        self.not_renewed: set[str] = set()
+        """The sites, or the controller for all of them, whose certificates stay as they are in this run."""
+        self.ca_key = self.directory / "authority" / "ca.key"
+        self.ca_certificate = self.directory / "authority" / "ca.pem"
 
     def key(self, site: Site) -> Path:
         """The site's private key, PKCS#8 PEM."""
@@ -38,6 +42,10 @@ class Vault:
     def certificate(self, site: Site) -> Path:
         """The site's certificate with the chain that the CA sent, PEM, leaf first."""
         return self.directory / "certificates" / f"{site.name}.pem"
+
+    def renewal(self, site: Site) -> Path:
+        """What is known of the renewal of the site's certificate."""
+        return self.directory / "renewals" / f"{site.name}.json"
 
 
 def read_if_there(path: Path) -> bytes | None:
@@ -57,7 +65,7 @@ def owner() -> str:
     return f"{pwd.getpwuid(os.geteuid()).pw_name}:{grp.getgrgid(os.getegid()).gr_name}"
 
 
-def set_aside(path: Path) -> str:
+def set_aside(path: Path | str) -> str:
     """Shell that undoes the making of something that must not be destroyed: it gets another name, once."""
     name = quote(str(path))
     return f'[ ! -e {name} ] || mv -nT -- {name} {name}".set-aside-$(date -u +%Y%m%dT%H%M%S%N)"'

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.errors import StepError
 from runbook.step import Check, Part, Proof
 from steps import firewall, web_client
-from steps.nginx import NOBODY_HAS
+from steps.certificate_sources import source_of
+from steps.nginx import NOBODY_HAS, not_asked
 from steps.openings import Opening
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 from steps.web_client import NoRouteError, addresses_of
@@ -43,6 +44,8 @@ class WebFirewall(Section):
     `curl -i http://vps4.johncook.co.uk/.well-known/acme-challenge/nonexistant` a 404 (a 307 where another site
     serves the challenges). On the host, `iptables -nvL in-new` counts what each rule has let in.
 
+    With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is opened.
+
     What can go wrong: the provider, or the router in front of the host, has a firewall of its own; nothing loads the
     file at boot; ufw or firewalld manages the rules, and is not touched.
     """
@@ -54,17 +57,21 @@ class WebFirewall(Section):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Port 80 in both families, in force and stored."""
+        if not source_of(self.network).OVER_HTTP:
+            return [not_asked("firewall for web")]
         return firewall.firewall_parts("web", openings(self.site(target), facts), facts)
 
     def checks(self) -> Sequence[Check]:
         """Ask every site from this machine, as the certificate authority will."""
+        if not source_of(self.network).OVER_HTTP:
+            return []
         return [
             Check(f"port {PORT} of {site.fqdn} from this machine", (site.name,), self._asks(site))
             for site in self.network.sites.values()
         ]
 
     def _asks(self, site: Site) -> Proof:
-        server = self.network.certificates.challenge_site
+        server = self.network.challenge_site
         elsewhere = self.network.sites[server].fqdn if server and server != site.name else ""
 
         def run(hosts: Mapping[str, Target]) -> Sequence[str]:  # noqa: ARG001 - it is asked from this machine

@@ -11,8 +11,10 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from steps.marked_yaml import meant
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from steps.marked_yaml import Value
     from steps.network import Address
@@ -83,6 +85,14 @@ def read_interface(value: Value) -> str:
     """Read the name of a network interface."""
     problem = "is no interface that can carry an address; write its name, at most 15 characters, such as eth0"
     return value.matching(_INTERFACE, problem)
+
+
+def read_choice(value: Value, choices: Iterable[str]) -> str:
+    """Read one of a few words."""
+    text = value.text()
+    if text not in choices:
+        raise value.wrong(f"`{text}` is not known here; {meant(text, choices)}")
+    return text
 
 
 def read_each(keys: Mapping[str, Value], name: str, read_item: Callable[[Value], T]) -> tuple[T, ...]:

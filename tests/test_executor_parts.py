@@ -293,3 +293,33 @@ def test_a_change_that_failed_before_it_began_leaves_nothing_to_undo(host: Scrat
     assert executor.failures
     (image,) = host.images()
     assert [each.status for each in image.changes] == ["as before"]
+
+
+@dataclass(frozen=True)
+class Loaded(Part):
+    """What a daemon has read of a file: it has no undoing of its own."""
+
+    file: Path
+
+    @property
+    def key(self) -> str:
+        return "loaded"
+
+    def probe(self) -> str:
+        return f"cat -- {quote(f'{self.file}.loaded')} 2>/dev/null || :"
+
+    def judge(self, found: Reading) -> Finding:
+        if found.text == self.file.read_text():
+            return self.in_order()
+        file = quote(str(self.file))
+        return self.drift(Change("load it", f"cp -- {file} {file}.loaded"))
+
+
+def test_what_has_nothing_of_its_own_to_undo_is_in_nobodys_way(host: Scratch) -> None:
+    file = host.root / "conf"
+    loads = step("load", {"here": [Loaded(file)]})
+    for text in ("one", "two"):
+        file.write_text(text)
+        host.apply(loads, f"image-{text}")
+    host.rollback(loads)
+    assert host.images() == []

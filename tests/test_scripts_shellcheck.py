@@ -19,7 +19,7 @@ from runbook.resources.block import BEGIN, END
 from runbook.resources.file import File
 from runbook.script import PRELUDE, Batch, Reading
 from runbook.step import CONTROLLER
-from steps import pki
+from steps import certificate_request, pki, private_ca
 from steps.apparmor import Access
 from steps.csr import CsrGeneration
 from steps.procedure import procedure
@@ -58,6 +58,10 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Masked": SERVICES,
     "NginxLoaded": ("stale\n", "not running\n"),
     "PrivateKey": ("absent\n", "file 644 root:root 0\n"),
+    "HostKey": ("absent\nno key\n", "file 644 a:b\n0\n"),
+    "HostRequest": ("0\n",),
+    "InstalledKey": ("absent\nother\n", "file 644 root:root\nsame\n"),
+    "CaCertificate": ("absent\n",),
     "SiteCertificate": ("absent\n",),
     "CaCertificates": ("", "ipsec-runbook-old.pem file 644 root:root 0\n"),
     "Access": (),  # it answers path by path
@@ -100,6 +104,29 @@ def network(directory: Path, stage: str) -> Network:
     for request in CsrGeneration(made).parts(CONTROLLER, {}):
         if isinstance(request, File):
             write(Path(request.path), request.content)
+    return made
+
+
+def own_network(directory: Path) -> Network:
+    """The same with the keys on the hosts, and an authority of its own."""
+    directory.mkdir()
+    lines = ARTICLE.read_text().splitlines(keepends=True)
+    begin = lines.index("certificates:\n")
+    end = lines.index("\n", begin)
+    lines[begin:end] = ["certificate_authority: private\n", "keys: host\n"]
+    write(directory / "sites.yaml", "".join(lines).encode())
+    return load(directory / "sites.yaml")
+
+
+def vouched(made: Network) -> Network:
+    """With a certificate for each site."""
+    vault, ca_key = Vault(made), pki.new_key()
+    write(vault.ca_key, ca_key)
+    write(vault.ca_certificate, private_ca.new_ca(ca_key, "co.uk"))
+    (ca,) = pki.split_chain(vault.ca_certificate.read_bytes())
+    for site in made.sites.values():
+        write(vault.csr(site), certificate_request.new_csr(pki.new_key(), site.fqdn))
+        write(vault.certificate(site), private_ca.sign(vault.csr(site).read_bytes(), site.fqdn, ca, ca_key))
     return made
 
 
@@ -154,8 +181,9 @@ def check(directory: Path, scripts: Mapping[str, str]) -> None:
 def test_every_part_of_the_procedure(tmp_path: Path) -> None:
     """At every stage: of every kind there is something to do at one of them."""
     scripts, kinds = {}, set()
-    for stage in STAGES:
-        for step in procedure(network(tmp_path / stage, stage)):
+    networks = [network(tmp_path / stage, stage) for stage in STAGES]
+    for made in [*networks, own_network(tmp_path / "own"), vouched(own_network(tmp_path / "vouched"))]:
+        for step in procedure(made):
             scripts[f"{step.name}: facts"] = step.facts
             for part in stated(step):
                 scripts[f"{step.name}: {part.key}: probe"] = part.probe()

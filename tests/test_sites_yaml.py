@@ -112,6 +112,16 @@ def test_every_key_arrives(directory: Path) -> None:
     assert [str(address) for address in vps5.addresses] == ["192.0.2.5", "2001:db8::5"]
 
 
+def test_an_authority_of_ones_own_needs_no_section_and_keys_may_be_on_the_hosts(directory: Path) -> None:
+    section = FULL[FULL.index("certificates:") : FULL.index("ipsec:")]
+    network = load_text(changed(section, "certificate_authority: private\nkeys: host\n"), directory)
+    assert (network.certificate_authority, network.keys, network.certificates) == ("private", "host", None)
+    default = load_text(FULL, directory)
+    assert (default.certificate_authority, default.keys) == ("acme", "controller")
+    with pytest.raises(UsageError, match=r":2: certificates: is missing; add .* `certificate_authority: private`"):
+        load_text(changed(section, ""), directory)
+
+
 def test_auto_and_an_address_as_people_write_it_are_taken(directory: Path) -> None:
     assert load_text(changed("encapsulation: always", "encapsulation: auto"), directory).ipsec.encapsulation == "auto"
     contact = "Jo.O'Neil+ca@Example.ORG"
@@ -176,6 +186,8 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("link_subnet: 3", "link_subnet: 3\nlinksubnet: 3", 4, "linksubnet", "did you mean `link_subnet`?"),
     ("    fqdn: vps4.", "    fqnd: vps4.", 30, "sites.vps4.fqnd", "did you mean `fqdn`?"),
     ("  challenge_site: home", "  zzz: home", 11, "certificates.zzz", "write one of: directory, contact"),
+    ("link_subnet: 3", "link_subnet: 3\nkeys: hosts", 4, "keys", "did you mean `host`?"),
+    ("link_subnet: 3", "link_subnet: 3\ncertificate_authority: own", 4, "certificate_authority", "acme, private"),
     ("ula_prefix: fdd7:5938:e2e6::/48\n", "", 2, "ula_prefix", "missing"),
     ("    subnet: 8e71\n", "", 28, "sites.vps4.subnet", "missing"),
     ("  agree_to_terms: true\n", "", 5, "certificates.agree_to_terms", "missing"),

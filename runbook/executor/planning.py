@@ -57,7 +57,8 @@ def _judged(run: Run, step: Step, target: str, finding: Finding, stuck: set[str]
 
 def _unfinished(run: Run, step: Step, places: tuple[str, ...]) -> str:
     """The nearest step that `step` needs, itself or by way of others, and that is unfinished at one of `places`."""
-    for name in step.needs:
-        if any(run.left(each, name) for each in places):
-            return name
-    return next((found for name in step.needs if (found := _unfinished(run, run.step(name), places))), "")
+    needed = [each for each in run.steps if each.name in step.needs and not each.suffices()]
+    for each in needed:
+        if any(run.left(at, each.name) for at in places):
+            return each.name
+    return next((found for each in needed if (found := _unfinished(run, each, places))), "")

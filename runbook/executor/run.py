@@ -90,8 +90,9 @@ class Run:
         self.notify(Failed(target, step, error))
 
     def leave(self, target: str, step: str, how: str) -> None:
-        """Keep that a step stays unfinished on a target."""
+        """Keep that a step stays unfinished on a target, and let the step know."""
         self.unfinished.setdefault(target, {})[step] = how
+        self.step(step).give_up(target)
 
     def left(self, target: str, step: str) -> str:
         """How a step stays unfinished on a target; empty where it does not."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pexpect
 
+from lab import snapshot
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
 RUNBOOK = (sys.executable, "-m", "runbook")
 LAST_CHOICE = r"stop here \(the run can be resumed\)"
 STEP = re.compile(r"^\[\d+/\d+\] .* \(([a-z-]+)\)", re.MULTILINE)
+
+
+NOT_COMPARED = (
+    ("file:/var/lib/ipsec-runbook*", "the before-images, which are what rollback works from"),
+    ("group:*", "Debian's packages leave the system groups that they made (udev's input, kvm, ...), and it is said so"),
+    ("user:*", "the same of users (tss of the TPM library)"),
+    ("unit:network-online.target", "a milestone that systemd passes once a unit wants it; nothing runs"),
+    *((f"file:/etc/{name}", "where these stand") for name in ("group", "gshadow", "passwd", "shadow")),
+)
+
+
+def picture(lab: Lab, host: str) -> dict[str, str]:
+    """A host, but for what a rollback need not give back."""
+    return snapshot.take(lab, host, (*snapshot.IGNORED, *NOT_COMPARED))
 
 
 @dataclass(frozen=True)

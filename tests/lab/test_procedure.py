@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from product import Product
+from product import picture as product_picture
 
 from lab import Lab, snapshot
 from steps.procedure import PROCEDURE
@@ -19,17 +20,10 @@ pytestmark = pytest.mark.lab
 
 SITES = ("home", "vps4")
 STEPS = [section.name for section in PROCEDURE]
-NOT_COMPARED = (
-    ("file:/var/lib/ipsec-runbook*", "the before-images, which are what rollback works from"),
-    ("group:*", "Debian's packages leave the system groups that they made (udev's input, kvm, ...), and it is said so"),
-    ("user:*", "the same of users (tss of the TPM library)"),
-    ("unit:network-online.target", "a milestone that systemd passes once a unit wants it; nothing runs"),
-    *((f"file:/etc/{name}", "where these stand") for name in ("group", "gshadow", "passwd", "shadow")),
-)
 
 
 def picture(lab: Lab) -> dict[str, dict[str, str]]:
-    return {site: snapshot.take(lab, site, (*snapshot.IGNORED, *NOT_COMPARED)) for site in SITES}
+    return {site: product_picture(lab, site) for site in SITES}
 
 
 @pytest.fixture(scope="module")

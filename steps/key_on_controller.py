@@ -1,0 +1,110 @@
+"""Keys made and kept on the controller, as in the article: each is copied to its host, over SSH alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from runbook.errors import StepError
+from runbook.resources.file import File
+from runbook.script import quote
+from runbook.step import CONTROLLER, Finding, Later, Part
+from steps import certificate_request, pki
+from steps.private_key import PrivateKey
+from steps.styles import style_of
+from steps.vault import owner, read_if_there
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from runbook.script import Reading
+    from runbook.target import Target
+    from steps.network import Network, Site
+    from steps.vault import Vault
+
+
+def holders(network: Network) -> Sequence[str]:  # noqa: ARG001 - it has them all
+    """The controller."""
+    return (CONTROLLER,)
+
+
+def keys(network: Network, vault: Vault, target: str) -> Sequence[Part]:
+    """A key for each site; on a site, that it has none whose original is lost here."""
+    if target != CONTROLLER:
+        return [Counterpart(network.sites[target], vault)]
+    sites = network.sites.values()
+    return [PrivateKey(vault.key(site), partial(_guard, vault, site), serves=(site.name,)) for site in sites]
+
+
+def requests(network: Network, vault: Vault, target: str) -> Sequence[Part]:
+    """Each site's request, PEM and DER."""
+    return [part for site in network.sites.values() for part in _request(vault, site)] if target == CONTROLLER else []
+
+
+def fingerprint(vault: Vault, site: Site) -> str:
+    """By the key itself."""
+    key = read_if_there(vault.key(site))
+    return pki.public_fingerprint(pki.load_key(key)) if key else ""
+
+
+def installed(vault: Vault, site: Site, path: str) -> Part | None:
+    """The same bytes, in whatever form they are: strongSwan reads them all."""
+    key = read_if_there(vault.key(site))
+    return File(path, key, "400", secret=True) if key else None
+
+
+def _request(vault: Vault, site: Site) -> Sequence[Part]:
+    pem, der, serves = vault.csr(site), vault.csr_der(site), (site.name,)
+    key = read_if_there(vault.key(site))
+    if key is None:
+        return [Later("file", str(path), "key", serves) for path in (pem, der)]
+    request = read_if_there(pem)
+    ours = pki.public_fingerprint(pki.load_key(key))
+    if request is None or certificate_request.csr_problems(request, ours, site.fqdn):
+        request = certificate_request.new_csr(key, site.fqdn)
+    contents = {pem: request, der: certificate_request.csr_der(request)}
+    return [File(str(path), each, "644", owner(), serves=serves) for path, each in contents.items()]
+
+
+def _guard(vault: Vault, site: Site, hosts: Mapping[str, Target]) -> None:
+    there = hosts[site.name].run(f"rb_state {quote(_on_host(site))}", purpose="look for a key").stdout
+    if there.strip() != "absent":
+        raise StepError(f"{site.name} {_lost(vault.key(site), site)}")
+
+
+@dataclass(frozen=True)
+class Counterpart(Part):
+    """A host's key has its original here; a host whose key is lost here must not be given another in silence."""
+
+    site: Site
+    vault: Vault = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """The key on the host."""
+        return f"original of {_on_host(self.site)}"
+
+    def probe(self) -> str:
+        """Whether the host has a key."""
+        return f"if [ -e {quote(_on_host(self.site))} ]; then echo there; else echo absent; fi"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order unless the host has a key, and there is none here."""
+        original = self.vault.key(self.site)
+        if found.text.strip() == "absent" or original.exists():
+            return self.in_order()
+        return self.unknown(_lost(original, self.site))
+
+
+def _on_host(site: Site) -> str:
+    return style_of(site).key_path(site)
+
+
+def _lost(original: Path, site: Site) -> str:
+    there = _on_host(site)
+    return (
+        f"has a key in {there}, and its original {original} is lost here: put it back (from a backup, or as root from "
+        f"the host), or move {there} away there for a new key and a new certificate"
+    )

@@ -1,0 +1,40 @@
+"""Where a site's web server serves the certificate authority's challenges from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from runbook.script import embed, quote
+
+if TYPE_CHECKING:
+    from runbook.target import Target
+
+WEBROOT: Final = "/var/lib/acme-challenge"
+CHALLENGES: Final = "/.well-known/acme-challenge/"
+"""What the authority asks for begins so (RFC 8555, 8.3)."""
+
+
+@dataclass(frozen=True)
+class Webroot:
+    """The directory on a host (`steps.acme_order.Challenges`)."""
+
+    host: Target
+
+    def put(self, token: str, body: str) -> None:
+        """Serve `body` as the answer to `token`."""
+        put = f"{{ {embed(body.encode())}}} | rb_put {self._path(token)} 644 root:root"
+        self.host.run(put, purpose="publish a challenge")
+
+    def remove(self, token: str) -> None:
+        """Serve it no more."""
+        self.host.run(f"rm -f -- {self._path(token)}", purpose="withdraw a challenge")
+
+    def check(self, fqdn: str, token: str, body: str) -> None:
+        """Fetch it as the authority will."""
+        from steps.challenge_fetch import fetch_challenge  # noqa: PLC0415 - a run that orders nothing needs no ACME
+
+        fetch_challenge(fqdn, token, body)
+
+    def _path(self, token: str) -> str:
+        return quote(f"{WEBROOT}{CHALLENGES}{token}")
