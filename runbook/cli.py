@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runbook.errors import SITES, RunbookError, UsageError
+from runbook.terminal import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +36,10 @@ Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard o
 
 def main() -> None:
     """Run the command line; every error a user can meet ends in one clear sentence and its exit code."""
+    # whoever needs it may write it anywhere
+    arguments = sorted(sys.argv[1:], key=lambda each: each != "--plain")
     try:
-        app()
+        app(arguments)
     except RunbookError as error:
         error.again = error.again or shlex.join(["runbook", *sys.argv[1:]])
         typer.echo(f"runbook: {error}", err=True)
@@ -54,11 +58,16 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", envvar=PLAIN, help="Only lines, one below the other: for a screen reader.")
+    ] = False,
 ) -> None:
-    pass
+    if plain:
+        os.environ[PLAIN] = "1"
 
 
 def _of_site(what: str) -> typer.models.OptionInfo:

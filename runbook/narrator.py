@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from functools import singledispatchmethod
+from textwrap import indent
 from typing import TYPE_CHECKING, Final
 
+from logs.redact import MASK
 from runbook.events import (
     Applied,
     Applying,
@@ -20,11 +23,15 @@ from runbook.events import (
     Undone,
 )
 from runbook.images import PUT_BACK
-from runbook.step import Verdict
+from runbook.script import PRELUDE_FILE
+from runbook.step import CONTROLLER, Verdict
+from runbook.terminal import elapsed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runbook.images import Image
-    from runbook.step import Finding
+    from runbook.step import Change, Finding
     from runbook.terminal import Terminal
 
 _MARKS: Final = {
@@ -46,10 +53,15 @@ _UNDOING: Final = {
 class Narrator:
     """Tells a run's events, as they happen."""
 
-    def __init__(self, terminal: Terminal, *, asking: bool = False) -> None:
-        """Tell them on `terminal`; `asking`: each change is shown in full by a question, so it is not told before."""
+    def __init__(self, terminal: Terminal, places: Mapping[str, str] | None = None, *, asking: bool = False) -> None:
+        """Tell them on `terminal`; `places` says of each target where it is.
+
+        `asking`: each change is shown in full by a question, so it is not told before.
+        """
         self._terminal = terminal
-        self._asking = asking
+        self._places = places or {}
+        self._began = time.monotonic()
+        self.asking = asking
 
     @singledispatchmethod
     def __call__(self, event: Event) -> None:
@@ -73,7 +85,11 @@ class Narrator:
         self._terminal.done(where if event.step else f"connecting to {event.target}")
         self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}")
         for label, text in event.error.advice.items():
-            self._terminal.line(f"      {self._terminal.paint(f'{label}:', 'bold')} {text}")
+            head = self._terminal.paint(f"{label}:", "bold")
+            # a command is not broken into lines, so that it can be taken as it stands
+            lines = self._terminal.wrapped(text, 6 + len(label) + 2) if label == "likely" else [text]
+            for number, line in enumerate(lines):
+                self._terminal.line(f"      {head} {line}" if number == 0 else f"        {line}")
 
     @__call__.register
     def _(self, event: Applying) -> None:
@@ -112,9 +128,12 @@ class Narrator:
     def plan(self, plan: Plan) -> None:
         """What a step found."""
         terminal = self._terminal
-        place = terminal.paint(f"[{plan.number}/{plan.of}]", "dim")
-        state = terminal.paint("in order", "green") if plan.in_order else ""
-        terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
+        if self.asking and plan.changes:
+            self._head(plan)
+        else:
+            place = terminal.paint(f"[{plan.number}/{plan.of}]", "dim")
+            state = terminal.paint("in order", "green") if plan.in_order else ""
+            terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
         for target in plan.unread:
             terminal.line(f"    {terminal.paint('?', 'red')} {target}: could not be read")
         for target, name in plan.blocked.items():
@@ -123,9 +142,33 @@ class Narrator:
             terminal.line(f"    {terminal.paint('-', 'red')} {target}: {waiting} blocked by {name}")
         for target, found in plan.findings.items():
             for each in found:
-                told = each.verdict is Verdict.BLOCKED or (each.change and self._asking)
+                told = each.verdict is Verdict.BLOCKED or (each.change and self.asking)
                 if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
                     terminal.line(f"    {target}: {self._finding(each)}")
+
+    def _head(self, plan: Plan) -> None:
+        """Where one is: which step of how many, on which targets, how long after the beginning."""
+        terminal = self._terminal
+        step = f"Step {plan.number} of {plan.of}: {plan.step.title} ({plan.step.name})"
+        where = [f"{name} ({self._places[name]})" if name in self._places else name for name in plan.changes]
+        terminal.line()
+        for line in terminal.wrapped(step):
+            terminal.line(terminal.paint(line, "bold"))
+        after = elapsed(time.monotonic() - self._began)
+        for line in terminal.wrapped(f"on {' and '.join(where)}, {after} into the run"):
+            terminal.line(terminal.paint(line, "dim"))
+
+    def commands(self, plan: Plan) -> None:
+        """The shell that makes a plan's changes, as it will run on each target; secrets are left out of it."""
+        for target, found in plan.changes.items():
+            who = "as you" if target == CONTROLLER else "as root"
+            self._terminal.line(self._terminal.paint(f"  On {target}, {who}, until one fails:", "bold"))
+            for each in found:
+                if each.change:
+                    self._terminal.line(self._terminal.paint(f"    # {each.change.summary}", "cyan"))
+                    self._terminal.line(indent(_shell(each.change), "    "))
+        self._terminal.prose("What is there before is kept first, to be put back. The functions rb_... are in:", 2)
+        self._terminal.line(f"    {PRELUDE_FILE}")
 
     def diffs(self, plan: Plan) -> None:
         """The changes of a plan, as diffs, on every target."""
@@ -159,6 +202,14 @@ def undoing(image: Image) -> list[str]:
         word = "put back" if change.decision == PUT_BACK else _UNDOING[change.status]
         lines.append(f"{word}: {change.summary}{note}{lasting}")
     return lines
+
+
+def _shell(change: Change) -> str:
+    """What makes a change."""
+    if not change.apply:
+        return "(no command of a shell: runbook does this by itself)"
+    shown = change.apply.replace(change.secret, f"{MASK}\n") if change.secret else change.apply
+    return f"{shown}\n# undone by the host itself unless a new login is proved possible" if change.risky else shown
 
 
 def counted(number: int) -> str:

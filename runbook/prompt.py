@@ -2,44 +2,84 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from runbook import asking
 from runbook.executor import Choice
-from runbook.narrator import undoing
+from runbook.narrator import counted, undoing
+from runbook.step import dependants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runbook.events import Plan
     from runbook.narrator import Narrator
     from runbook.questions import TakeBack
+    from runbook.step import Step
     from runbook.terminal import Terminal
+
+_WHY: Final = "w"
+_COMMANDS: Final = "c"
+_REST: Final = "r"
+_CHOICES: Final = {"a": Choice.APPLY, "s": Choice.SKIP, _REST: Choice.APPLY, "q": Choice.STOP}
 
 
 class Asker:
     """Asks before each step that changes something: what it is for, what will change and where, then what to do."""
 
-    def __init__(self, terminal: Terminal, narrator: Narrator) -> None:
-        """Show on `terminal`, ask below."""
+    def __init__(self, terminal: Terminal, narrator: Narrator, steps: Sequence[Step]) -> None:
+        """Show on `terminal`, ask below; `steps` are all of the procedure."""
         self._terminal = terminal
         self._narrator = narrator
+        self._steps = steps
+        self._asks = True
 
     def __call__(self, plan: Plan) -> Choice:
         """Ask what to do with a plan; Ctrl-C at the question stops."""
-        self._terminal.line(f"\n  {plan.step.purpose()}\n")
+        if not self._asks:
+            return Choice.APPLY
+        self._terminal.line()
+        self._terminal.prose(plan.step.purpose(), 2)
+        self._terminal.line()
         self._narrator.diffs(plan)
-        import questionary  # noqa: PLC0415 - a quarter of what a run that asks nothing would load
+        self._terminal.line()
+        while (answer := self._answer(plan)) not in _CHOICES:
+            self._terminal.line()
+            if answer == _WHY:
+                self._terminal.prose(plan.step.explain(), 2)
+            else:
+                self._narrator.commands(plan)
+            self._terminal.line()
+        if answer == _REST:
+            self._asks = self._narrator.asking = False
+        return _CHOICES[answer]
 
-        targets = ", ".join(plan.changes)
-        chosen = questionary.select(
-            f"{plan.step.title}: make these changes on {targets}?",
-            choices=[
-                questionary.Choice("apply", Choice.APPLY),
-                questionary.Choice("skip (steps that need this one cannot follow)", Choice.SKIP),
-                questionary.Choice("stop here (the run can be resumed)", Choice.STOP),
-            ],
-        ).ask()
-        return chosen if isinstance(chosen, Choice) else Choice.STOP
+    def _answer(self, plan: Plan) -> str:
+        number = sum(len(found) for found in plan.changes.values())
+        what = "this change" if number == 1 else f"these {counted(number)}"
+        waiting = [step.name for step in dependants(self._steps, plan.step)]
+        skip = (
+            f"skip; then these cannot follow there: {', '.join(waiting)}" if waiting else "skip; nothing waits for it"
+        )
+        if len(skip) > self._terminal.width - _BESIDE:
+            self._terminal.prose(f"Without it these cannot follow there: {', '.join(waiting)}.", 2)
+            skip = f"skip; then {len(waiting)} later steps cannot follow there"
+        choices = {
+            "a": "apply",
+            "s": skip,
+            _WHY: "why: explain this step, then ask again",
+            _COMMANDS: "show the commands, then ask again",
+            _REST: "apply this and the rest, ask no more",
+            "q": "stop here (runbook resume goes on)",
+        }
+        try:
+            return asking.select(f"Make {what} on {', '.join(plan.changes)}?", choices)
+        except KeyboardInterrupt:
+            return "q"
+
+
+_BESIDE: Final = 8
+"""Columns that stand beside a choice: the pointer, its letter."""
 
 
 class Offers:
@@ -76,33 +116,27 @@ class Questions:
     def password(self, question: str) -> str:
         """A secret, not shown; empty when the user declines."""
         with self._terminal.held():
-            import questionary  # noqa: PLC0415 - see above
-
-            secret = str(questionary.password(question).ask() or "")
+            try:
+                secret = asking.password(question)
+            except KeyboardInterrupt:
+                secret = ""
         self._learn(secret)
         return secret
 
     def text(self, question: str) -> str:
         """A line of text; Ctrl-C is raised as KeyboardInterrupt, as by all that follows here."""
         with self._terminal.held():
-            import questionary  # noqa: PLC0415 - see above
-
-            return str(questionary.text(question).unsafe_ask()).strip()
+            return asking.text(question)
 
     def choose(self, question: str, choices: Mapping[str, str]) -> str:
         """One of `choices`, by its key; the values are what is shown."""
         with self._terminal.held():
-            import questionary  # noqa: PLC0415 - see above
-
-            shown = [questionary.Choice(title, key) for key, title in choices.items()]
-            return str(questionary.select(question, choices=shown).unsafe_ask())
+            return asking.select(question, choices)
 
     def agree(self, question: str, *, default: bool) -> bool:
         """A yes or no."""
         with self._terminal.held():
-            import questionary  # noqa: PLC0415 - see above
-
-            return bool(questionary.confirm(question, default=default).unsafe_ask())
+            return asking.confirm(question, default=default)
 
 
 def yes(_: Plan) -> Choice:
@@ -112,13 +146,15 @@ def yes(_: Plan) -> Choice:
 
 def choose(question: str, *choices: str) -> str:
     """One of the choices; the first by default, empty when the user gives no answer."""
-    import questionary  # noqa: PLC0415 - see above
-
-    return str(questionary.select(question, choices=choices).ask() or "")
+    try:
+        return asking.select(question, {each: each for each in choices})
+    except KeyboardInterrupt:
+        return ""
 
 
 def confirm(question: str) -> bool:
-    """A yes or no, no by default."""
-    import questionary  # noqa: PLC0415 - see above
-
-    return bool(questionary.confirm(question, default=False).ask())
+    """A yes or no, no by default, and when the user gives no answer."""
+    try:
+        return asking.confirm(question)
+    except KeyboardInterrupt:
+        return False

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PRELUDE", "Batch", "Reading", "digest", "embed", "heredoc", "quote"]
 
-PRELUDE: Final = (files("runbook") / "prelude.sh").read_text(encoding="utf-8")
+PRELUDE_FILE: Final = files("runbook") / "prelude.sh"
+PRELUDE: Final = PRELUDE_FILE.read_text(encoding="utf-8")
 """Functions that every script may use (`rb_put`, `rb_state`, ...)."""
 
 

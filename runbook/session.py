@@ -56,7 +56,8 @@ class Session:
         self.interactive = sys.stdin.isatty() and not json
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
-        self.narrator = Narrator(self.terminal, asking=self.interactive and not yes)
+        self.narrator = Narrator(self.terminal, self._places(), asking=self.interactive and not yes)
+        self._steps = procedure(self.network)
         self._keys = KeyRing()
         self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()
@@ -73,7 +74,7 @@ class Session:
         self.targets = self._targets(self.network, data)
         self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line, self.redact)
         self.executor = Executor(
-            procedure(self.network),
+            self._steps,
             self.targets,
             self.journal,
             self._notify,
@@ -132,7 +133,7 @@ class Session:
         signal.signal(signal.SIGINT, interrupted)
 
     def _confirm(self, *, yes: bool) -> Confirm:
-        return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator)
+        return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator, self._steps)
 
     def tell_how_to_go_on(self, error: RunbookError) -> None:
         """Let an error name the commands that go on and look closer, for this very file."""
@@ -147,6 +148,10 @@ class Session:
 
     def _observe(self, exchange: Exchange) -> None:
         self._log.write("script", **of_script(exchange))
+
+    def _places(self) -> dict[str, str]:
+        """Where each target is, in the user's own words."""
+        return {CONTROLLER: "this machine", **{site.name: site.ssh for site in self.network.sites.values()}}
 
     def _targets(self, network: Network, data: Path) -> dict[str, Target]:
         local = LocalHost(CONTROLLER, observe=self._observe)

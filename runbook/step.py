@@ -53,6 +53,8 @@ class Change:
     """Shell for after everything else of the step is undone, such as a daemon's reload."""
     risky: bool = False
     """It could cut the admin's own line: made under a timer that undoes it, until a new login proves it."""
+    secret: str = field(default="", repr=False)
+    """What of `apply` nobody may see, whoever is shown its commands."""
     irreversible: str = ""
     """Why rollback cannot take it back, where it cannot."""
 
@@ -250,3 +252,12 @@ class Step(ABC):
         Raises StepError when a before-image cannot be put back.
         """
         target.unmake(image, keep)
+
+
+def dependants(steps: Sequence[Step], step: Step) -> list[Step]:
+    """The steps that cannot follow without `step`: those that need it, and those that need them."""
+    missing = {step.name}
+    for each in steps:
+        if missing.intersection(each.needs):
+            missing.add(each.name)
+    return [each for each in steps if each.name in missing and each.name != step.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PLAIN: Final = "RUNBOOK_PLAIN"
+"""The environment variable by which a user asks for it."""
 PATIENCE: Final = 2.0
 """Seconds after which whatever takes longer is shown with its elapsed time."""
 
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f]+")
+"""What programs colour and move their own lines by."""
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -22,17 +27,17 @@ class Terminal:
     """Writes lines, redacted; keeps a line of progress below them at a terminal."""
 
     def __init__(self, out: TextIO, redact: Callable[[str], str]) -> None:
-        """Write to `out`; NO_COLOR (no-color.org) and pipes get plain text."""
+        """Write to `out`; NO_COLOR (no-color.org), pipes and who wants it `plain` get plain text."""
         self._out = out
         self._redact = redact
-        self._live = out.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = out.isatty() and not plain()
         self._colour = self._live and not os.environ.get("NO_COLOR")
         self._busy: dict[str, tuple[float, str]] = {}
         self._lock = threading.RLock()
         self._asking = threading.Lock()
         self._held: list[str] | None = None
         self._stop = threading.Event()
-        self._drawn = False
+        self._drawn = 0
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,6 +73,14 @@ class Terminal:
     def wrapped(self, text: str, indent: int = 0) -> list[str]:
         """The text in lines that fit the terminal, `indent` columns of which are taken; at least one."""
         return wrap(text, max(20, min(self.width, 100) - indent), break_on_hyphens=False) or [""]
+
+    def prose(self, text: str, indent: int = 0) -> None:
+        """Write paragraphs, in lines that fit; what is indented in them, such as commands, is kept as it is."""
+        for number, paragraph in enumerate(text.split("\n\n")):
+            kept = paragraph.startswith(" ")
+            lines = paragraph.splitlines() if kept else self.wrapped(paragraph.replace("\n", " "), indent)
+            for line in [""] * (number > 0) + lines:
+                self.line(f"{' ' * indent}{line}".rstrip())
 
     def line(self, text: str = "") -> None:
         """Write a line."""
@@ -106,7 +119,7 @@ class Terminal:
         with self._lock:
             began, _ = self._busy.pop(what, (time.monotonic(), ""))
         seconds = time.monotonic() - began
-        return f" ({seconds:.0f} s)" if seconds > PATIENCE else ""
+        return f" ({elapsed(seconds)})" if seconds > PATIENCE else ""
 
     def progress(self, target: str, line: str) -> None:
         """A line that a script on a target said while at work."""
@@ -121,22 +134,37 @@ class Terminal:
                 if self._held is not None:
                     continue
                 waited = [(w, time.monotonic() - since, last) for w, (since, last) in self._busy.items()]
-                long = [f"{what} {seconds:.0f} s  {last}" for what, seconds, last in waited if seconds > PATIENCE]
+                long = [f"{what} {elapsed(seconds)}  {last}" for what, seconds, last in waited if seconds > PATIENCE]
                 if self._live:
-                    self._erase()
-                    if long:
-                        width = _width(self._out)
-                        self._out.write(self._redact(f"  {'  |  '.join(long)}")[: width - 1])
-                        self._drawn = True
-                        self._out.flush()
+                    self._draw(long)
                 else:
                     for text in long:
                         self.line(f"      ... {text.rstrip()}")
 
+    def _draw(self, lines: list[str]) -> None:
+        """Show these below all that was written, each cut to the terminal's width."""
+        self._erase()
+        cut = [_UNSEEN.sub(" ", self._redact(f"  {text}"))[: self.width - 1] for text in lines]
+        self._out.write("\n".join(cut))
+        self._drawn = len(cut)
+        self._out.flush()
+
     def _erase(self) -> None:
         if self._drawn:
-            self._out.write("\r\033[K")
-            self._drawn = False
+            up = f"\033[{self._drawn - 1}A" if self._drawn > 1 else ""
+            self._out.write(f"\r{up}\033[J")
+            self._drawn = 0
+
+
+def plain() -> bool:
+    """Whether nothing on the screen may move or be drawn anew: for a screen reader, or a terminal that cannot."""
+    return bool(os.environ.get(PLAIN)) or os.environ.get("TERM") == "dumb"
+
+
+def elapsed(seconds: float) -> str:
+    """A duration in words."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
 def _width(out: TextIO) -> int:

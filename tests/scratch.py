@@ -42,7 +42,7 @@ class Scratch:
     def __init__(self, directory: Path, name: str = "here", host: Host | None = None) -> None:
         self.name = name
         self.root = directory / f"root-{name}"
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self.images_at = directory / f"state-{name}" / "images"
         self.target = Target(host or LocalHost(name), str(self.images_at))
 

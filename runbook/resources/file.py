@@ -65,6 +65,7 @@ class File(Part):
             undo=f"rb_restore {quote(self.path)}",
             settle=f"rb_tidy {quote(self.path)}",
             diff=self._diff(state, content),
+            secret=embed(self.content) if self.secret else "",
         )
         return self.absent(change, self.why) if state == "absent" else self.drift(change, self.why)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lab import Lab
 
 RUNBOOK = (sys.executable, "-m", "runbook")
-LAST_CHOICE = r"stop here \(the run can be resumed\)"
-STEP = re.compile(r"^\[\d+/\d+\] .* \(([a-z-]+)\)", re.MULTILINE)
+LAST_CHOICE = r"stop here \(runbook resume goes on\)"
+STEP = re.compile(r"^Step \d+ of \d+: .* \(([a-z-]+)\)", re.MULTILINE)
 
 
 NOT_COMPARED = (

@@ -1,0 +1,146 @@
+"""What a person sees of a run that asks: where one is, what it is for, what would change; and what can be answered."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pytest
+from screens import Person, same
+
+from runbook.script import PRELUDE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAM = Path(__file__).parent / "asked_run.py"
+QUESTION = "Make th"
+LETTERS = "[a/s/w/c/r/q]"
+ESCAPE = "\x1b"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory whose name is as long in every run, so that lines break at the same places."""
+    with TemporaryDirectory(prefix="it-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def begin(place: Path) -> Callable[..., Person]:
+    """Begin a run at a terminal."""
+
+    def start(columns: int = 80, **env: str) -> Person:
+        return Person([sys.executable, str(PROGRAM), str(place)], columns=columns, cwd=place, env=settings(**env))
+
+    return start
+
+
+def settings(**env: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROGRAM.parent), **env}
+
+
+def answer(person: Person, letter: str) -> None:
+    """Choose one of what is offered."""
+    person.sees(QUESTION)
+    person.press(f"{letter}\r")
+
+
+def text(seen: str, place: Path) -> str:
+    """Without what differs from run to run: the place, marks of here-documents, and who of two is first."""
+    seen = seen.replace(str(PRELUDE_FILE), "/opt/runbook/prelude.sh")
+    broken = r"\n?".join(map(re.escape, str(place)))  # a narrow terminal breaks it
+    seen = re.sub(broken, lambda match: _as_before(match[0]), seen)
+    seen = re.sub(r"\b[0-9a-f]{64}\b|(?<=<<')\w{13}(?=')|^ {4}\w{13}$", "xxx", seen, flags=re.MULTILINE)
+    return re.sub(r"(?:^(?:    changed|home:|vps4:) .*\n){2}", _in_order, seen, flags=re.MULTILINE)
+
+
+def _as_before(found: str) -> str:
+    letters = iter("/srv/the-website")
+    return "".join(each if each == "\n" else next(letters) for each in found)
+
+
+def _in_order(found: re.Match[str]) -> str:
+    return "".join(sorted(found[0].splitlines(keepends=True)))
+
+
+def light(place: Path) -> None:
+    """Let the slow step end."""
+    (place / "root-home" / "light.go").touch()
+
+
+def test_each_answer(begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest) -> None:
+    person = begin(NO_COLOR="1")
+    for letter in "wcass":
+        answer(person, letter)
+    assert person.ends() == 0
+    same(request, "apply", text(person.screen, place))
+    assert "canary" not in person.raw
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", person.raw), "NO_COLOR"
+    assert (place / "root-home/key").read_text().startswith("canary")
+    assert not (place / "root-home/bell").exists()
+
+
+def test_a_narrow_terminal(begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest) -> None:
+    person = begin(columns=48)
+    answer(person, "w")
+    answer(person, "q")
+    assert person.ends() == 4
+    same(request, "apply-narrow", text(person.screen, place))
+    assert f"{ESCAPE}[32m+Welcome to home." in person.raw
+    assert f"{ESCAPE}[31m-Welcome." in person.raw
+    assert f"{ESCAPE}[1mStep 1 of 3" in person.raw
+
+
+def test_what_takes_long_is_shown_with_its_last_line_and_no_more_is_asked(
+    begin: Callable[..., Person], place: Path
+) -> None:
+    person = begin(columns=60)
+    answer(person, "r")
+    person.sees("[2/3] A light")
+    person.sees("light on home")
+    shown = next(line for line in person.screen.splitlines() if "light on home" in line)
+    assert re.fullmatch(r"  light on home \d+ s  Unpacking the bulb of a ver[a-z .]*", shown)
+    assert len(shown) < 60
+    light(place)
+    assert person.ends() == 0
+    assert "Unpacking" not in person.screen
+    assert re.search(r"changed home: 1 change \(\d+ s\)", person.screen)
+    assert (place / "root-vps4/bell").exists()
+
+
+@pytest.mark.parametrize("env", [{"RUNBOOK_PLAIN": "1"}, {"TERM": "dumb"}], ids=["asked for", "a dumb terminal"])
+def test_plain_lines_alone(
+    begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest, env: dict[str, str]
+) -> None:
+    person = begin(columns=100, **env)
+    person.types("what?", after=LETTERS)
+    person.sees("Type one of: ")
+    person.types("a", after=LETTERS)
+    person.sees("Step 2")
+    person.types("a", after=LETTERS)
+    person.sees("... light on home")
+    light(place)
+    person.sees("Hang a bell")
+    person.sees(LETTERS)
+    person.press("\x03")  # Ctrl-C
+    assert person.ends() == 4
+    assert ESCAPE not in person.raw
+    assert re.search(r"\.\.\. light on home \d+ s +Unpacking the bulb of a very long name \.\.\.", person.screen)
+    waiting = re.compile(r" +\.\.\. light on home.*\n( .*\n)?")
+    same(request, "apply-plain", waiting.sub("", text(person.screen, place)))
+
+
+def test_piped_and_not_asked(place: Path, request: pytest.FixtureRequest) -> None:
+    (place / "root-home").mkdir()
+    light(place)
+    argv = [sys.executable, str(PROGRAM), str(place), "--yes"]
+    done = subprocess.run(argv, env=settings(TERM="xterm"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ESCAPE not in done.stdout
+    same(request, "apply-piped", text(done.stdout, place))
