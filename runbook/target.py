@@ -70,7 +70,7 @@ class Target:
 
         For what a step must do by hand, such as publishing a challenge; it makes no before-image.
         """
-        answer = self.host.run(PRELUDE + script, purpose=purpose, timeout=timeout, on_line=self._progress)
+        answer = self.host.run(PRELUDE + script, purpose=purpose, timeout=timeout, on_line=self.tell)
         if answer.code:
             raise self._failed(f"{purpose} failed", answer.stderr, f"exit code {answer.code}")
         return answer
@@ -134,7 +134,7 @@ class Target:
         """What was changed since: by image and number, how we left it and how it is now; never a secret."""
         numbers = {each.name: [c.number for c in each.changes if c.status == "changed since"] for each in kept}
         batch = images.since(self._images_at, numbers)
-        answer = self.host.run(batch.text, purpose="read what was changed since", on_line=self._progress)
+        answer = self.host.run(batch.text, purpose="read what was changed since", on_line=self.tell)
         found = {key: reading.text for key, reading in batch.split(answer.stdout).items()}
         return {
             (name, n): (found.get(f"left {name} {n}", ""), found.get(f"now {name} {n}", ""))
@@ -186,7 +186,7 @@ class Target:
     def _change(self, batch: Batch, purpose: str) -> Answer:
         """Run a script that changes the host: all that was read before is forgotten."""
         self.readings.clear()
-        return self.host.run(batch.text, purpose=purpose, timeout=APT_SECONDS, on_line=self._progress)
+        return self.host.run(batch.text, purpose=purpose, timeout=APT_SECONDS, on_line=self.tell)
 
     def _keep_readings(self, batch: Batch, answer: Answer) -> None:
         self.readings.update(batch.split(answer.stdout))
@@ -204,7 +204,8 @@ class Target:
         entry, words = catalogue.by_words(stderr or otherwise)
         return StepError(entry, target=self.name, what=what, said=_tail(stderr) or otherwise, **words)
 
-    def _progress(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Let who watches know what the work in hand here is at."""
         if self._on_line:
             self._on_line(self.name, line)
 

@@ -54,10 +54,12 @@ def issue(
     from steps.acme_order import order, register  # noqa: PLC0415 - a third of what a run that orders nothing would load
 
     options = _options(network)
-    key = _account_key(vault, hosts[CONTROLLER])
+    controller = hosts[CONTROLLER]
+    key = _account_key(vault, controller)
+    controller.tell(f"asking {options.directory_url} for a certificate for {site.fqdn}")
     account = register(options.directory_url, key, options.contact, options.ca_bundle)
     serving = hosts[options.challenge_site or site.name]
-    offered = order(account, vault.csr(site).read_bytes(), Webroot(serving), replaced)
+    offered = order(account, vault.csr(site).read_bytes(), Webroot(serving, controller.tell), replaced)
     return b"".join(dict.fromkeys(pki.to_pem(each) for chain in offered for each in chain))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from runbook.script import embed, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runbook.target import Target
 
 WEBROOT: Final = "/var/lib/acme-challenge"
@@ -20,10 +22,13 @@ class Webroot:
     """The directory on a host (`steps.acme_order.Challenges`)."""
 
     host: Target
+    tell: Callable[[str], None] = field(default=lambda _: None, repr=False)
+    """Is told what is waited for."""
 
     def put(self, token: str, body: str) -> None:
         """Serve `body` as the answer to `token`."""
         put = f"{{ {embed(body.encode())}}} | rb_put {self._path(token)} 644 root:root"
+        self.tell(f"publishing the authority's challenge on {self.host.name}")
         self.host.run(put, purpose="publish a challenge")
 
     def remove(self, token: str) -> None:
@@ -34,7 +39,9 @@ class Webroot:
         """Fetch it as the authority will."""
         from steps.challenge_fetch import fetch_challenge  # noqa: PLC0415 - a run that orders nothing needs no ACME
 
+        self.tell(f"fetching the challenge from {fqdn}, as the authority will")
         fetch_challenge(fqdn, token, body)
+        self.tell(f"waiting for the authority to look at {fqdn} and to issue")
 
     def _path(self, token: str) -> str:
         return quote(f"{WEBROOT}{CHALLENGES}{token}")
