@@ -66,7 +66,7 @@ def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, st
         except KeyboardInterrupt:
             text = ""
         if not text:
-            raise StoppedError("stopped; your answers are kept", hint=f"go on with: {_command('init', file)}")
+            raise StoppedError("stopped; your answers are kept", hint=_command("init", file))
         _write(desk, file, text)
         _tell_what_comes_next(desk, file, interview.to_mend)
 

@@ -71,7 +71,7 @@ class _Difference:
         """Ask what is to become of it; raises StoppedError when the user gives no answer."""
         decision = prompt.choose(f"{self.target}: {self.change.key}?", KEEP, PUT_BACK)
         if not decision:
-            raise StoppedError("nothing was undone")
+            raise StoppedError(catalogue.STOPPED, what="nothing was undone")
 
         def decide(image: Image) -> Image:
             # what an older image finds in its way once this one is put back is for another question
