@@ -109,11 +109,11 @@ class Desk:
         for number, line in enumerate(self.terminal.wrapped(text, 2)):
             self.terminal.line(f"{self._mark(wrong and not number)} {line}")
 
-    def complain(self, wrong: str, hint: str = "") -> None:
-        """Say what is wrong, and what to do about it."""
+    def complain(self, wrong: str, advice: Mapping[str, str] | None = None) -> None:
+        """Say what is wrong, and what there is to say about it."""
         self.note(wrong, wrong=True)
-        if hint:
-            self.note(f"to do: {hint}")
+        for label, text in (advice or {}).items():
+            self.note(f"{label}: {text}")
 
     def _mark(self, wrong: object) -> str:
         return self.terminal.paint("!", "yellow", "bold") if wrong else " "

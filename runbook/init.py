@@ -146,7 +146,7 @@ def _ask_to_replace(desk: Desk, file: Path) -> None:
     if not desk.interactive:
         raise UsageError(f"{file} is there already", hint="give --yes to replace it; a copy of it is kept")
     if not desk.questions.agree(f"{file} is there already. Make it anew, and keep a copy of it?", default=False):
-        raise StoppedError(f"{file} stays as it is", hint=f"see what it says with: {_command('audit', file)}")
+        raise StoppedError(f"{file} stays as it is", hint=f"to see what it says: {_command('audit', file)}")
 
 
 def _write(desk: Desk, file: Path, text: str) -> None:

@@ -106,7 +106,8 @@ class Interview:
             except RunbookError as error:
                 if not self.desk.interactive:
                     raise
-                self.desk.complain(str(error), error.hint)
+                error.again = "answer anew"
+                self.desk.complain(str(error), error.advice)
                 self._keep(self._with(number, ssh=""))
             else:
                 self._keep(self._with(number, name=self.plan.sites[number].name))
@@ -128,7 +129,8 @@ class Interview:
                 return
             match self._after_trouble("another name"):
                 case "other":
-                    self.site(number, "fqdn")
+                    others = [each for each in fqdns(site, survey, self.known) if each != fqdn]
+                    self.site(number, "fqdn", next(iter(others), ""))
                 case "on":
                     return
                 case _:

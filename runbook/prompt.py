@@ -109,9 +109,10 @@ class Questions:
         self._learn = learn
 
     def confirm(self, question: str) -> bool:
-        """A yes or no, no by default."""
-        with self._terminal.held():
-            return confirm(question)
+        """A yes or no, no by default; what stands above its last line is said before: a prompt would cut it off."""
+        before, _, last = question.rpartition("\n")
+        with self._terminal.held(before):
+            return confirm(last)
 
     def password(self, question: str) -> str:
         """A secret, not shown; empty when the user declines."""

@@ -93,11 +93,16 @@ class Terminal:
             self._out.flush()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Leave the screen to a question, one at a time: what is said meanwhile, on any thread, comes after it."""
+    def held(self, before: str = "") -> Iterator[None]:
+        """Leave the screen to a question, one at a time: what is said meanwhile, on any thread, comes after it.
+
+        `before` is said right before the question.
+        """
         with self._asking:
             with self._lock:
                 self._erase()
+                for line in before.splitlines():
+                    self.line(line)
                 self._out.flush()
                 self._held = []
             try:

@@ -109,7 +109,7 @@ def accept_each(child: object) -> list[str]:
     asked = []
     for _ in range(2):
         child.expect_exact("Are you sure you want to continue connecting?")
-        asked.append(plain(child.before).rpartition("? The")[2])
+        asked.append(plain(child.before).rpartition("The ")[2])
         assert asked[-1].count("authenticity") == 1
         child.send("y")
         child.expect(r"connecting\?[^a-zA-Z]*(?:\x1b\[[0-9;]*m)*Yes")

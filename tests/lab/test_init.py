@@ -12,6 +12,7 @@ from product import RUNBOOK, Product
 from screens import Person, normal, same
 
 from lab import Lab, snapshot
+from lab.layout import BEHIND_ROUTER, ROUTER_INNER
 
 if TYPE_CHECKING:
     import subprocess
@@ -198,7 +199,8 @@ def test_a_narrow_terminal_without_box_drawing_and_colours(other: Newcomer, requ
 
 
 def test_proposals_are_enough(lab: Lab, other: Newcomer) -> None:
-    """Only what nobody can propose is given: the rest is read from the hosts, and drawn."""
+    """Only what nobody can propose is given: the rest is read, or drawn. Of an older file a copy stays."""
+    other.sites.write_text("mine\n")
     done = other.pipes("init", "--yes", *FLAGS[:4], "--contact", "me@example.test", "--agree-to-terms")
     assert done.returncode == 0, done.stderr
     text = other.sites.read_text()
@@ -207,6 +209,7 @@ def test_proposals_are_enough(lab: Lab, other: Newcomer) -> None:
         assert f"the end of eth0's MAC address, {mac}" in text
     assert "ula_prefix: fd" in text
     assert PREFIX not in text
+    assert (other.folder / "sites.yaml.1").read_text() == "mine\n"
 
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_agreed_to(other: Newcomer) -> None:
@@ -218,9 +221,6 @@ def test_a_file_that_is_there_is_replaced_only_when_that_is_agreed_to(other: New
     assert refused.returncode == 2
     assert "sites.yaml is there already" in refused.stderr
     assert other.sites.read_text() == "mine\n"
-    replaced = other.pipes("init", "--yes", *FLAGS)
-    assert replaced.returncode == 0, replaced.stderr
-    assert (other.folder / "sites.yaml.1").read_text() == "mine\n"
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +247,18 @@ def test_on_hosts_that_are_joined_already_what_is_there_is_named(other: Newcomer
     assert "strongSwan, with the connections ula-net-vps4; they stay as they are" in " ".join(said.split())
     assert "leads to this host, where nginx answers" in " ".join(said.split())
     assert "home has a route into fdd7:5938:e2e6::/48 already: fdd7:5938:e2e6:8e71::/64" in " ".join(said.split())
+
+
+@pytest.mark.usefixtures("joined")
+def test_a_host_behind_a_nat_is_known_for_one_and_for_the_ports_that_it_is_sent(lab: Lab, other: Newcomer) -> None:
+    lab.put_behind_router("home")
+    lab.root("home", f"ip addr flush dev eth0; ip addr add {BEHIND_ROUTER}/24 dev eth0")
+    lab.root("home", f"ip route replace default via {ROUTER_INNER}")
+    done = other.pipes("init", "--yes", *FLAGS[:4], "--contact", "me@example.test", "--agree-to-terms")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert f"{BEHIND_ROUTER} (private: behind a NAT) on eth0" in said
+    assert f"dynamic (behind a NAT: its own address is {BEHIND_ROUTER})" in said
+    assert "port 80 of home.example.test (203.0.113.10): leads to this host, where nginx answers" in said
+    assert "! port 80 of home.example.test (2001:db8:113::10): nothing arrives at this host" in said
+    assert "Mend what is marked with !" in said
