@@ -341,6 +341,14 @@ LOCKED: Final = Entry(
     "on {target}: cat /run/ipsec-runbook.lock",
     "wait for it, or if it is over: runbook unlock{file}; then: {again}",
 )
+WAY_IN_CLOSED: Final = Entry(
+    "way-in-closed",
+    "the rules in force turn away a new log-in from {source} to port {port} ({rule}), "
+    "so that no change of them could be proved",
+    "what let this connection in is gone since: a knock on ports, an edit, a ban",
+    "on the host: {program}-save",
+    "by a rule of your own let {source} in to port {port} there, then: {again}",
+)
 LOGIN_LOST: Final = Entry(
     "login-lost",
     "{target}: no new login is possible after this change, so {target} undoes it by itself within {seconds} seconds "

@@ -19,6 +19,7 @@ from runbook.resources.iptables import (
     StoredRules,
     parse_survey,
 )
+from runbook.resources.way_in import WayIn
 from runbook.step import Part, Told, Verdict
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ done
         found: list[Part] = []
         for family in PROGRAMS:
             found += self._family(family, purpose, [each for each in openings if each.family == family], facts)
-        return found
+        in_force = tuple(each.key for each in found if isinstance(each, LiveRules))
+        return [*found, WayIn(self.files, in_force)] if in_force else found
 
     def _family(
         self, family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]

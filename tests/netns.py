@@ -45,6 +45,8 @@ class Namespace:
     """
 
     def __init__(self, directory: Path, variant: str = "nft") -> None:
+        self.ssh = "192.0.2.99 50000 192.0.2.10 22"
+        """From where to where the admin has logged in, as sshd tells (ssh(1), SSH_CONNECTION)."""
         self.name = f"rb-t-{secrets.token_hex(4)}"
         self.etc = directory / f"etc-{self.name}" / "upper"
         self.etc.mkdir(parents=True)
@@ -77,7 +79,19 @@ class Namespace:
         began = time.monotonic()
         path = f"PATH={self.tools}:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
-            ["ip", "netns", "exec", self.name, "env", "-i", path, "LC_ALL=C", "/bin/sh", "-s"],
+            [
+                "ip",
+                "netns",
+                "exec",
+                self.name,
+                "env",
+                "-i",
+                path,
+                "LC_ALL=C",
+                f"SSH_CONNECTION={self.ssh}",
+                "/bin/sh",
+                "-s",
+            ],
             input=(self._own_etc + script).encode(errors="surrogateescape"),
             capture_output=True,
             check=False,

@@ -8,7 +8,9 @@ import firewalled
 import pytest
 from firewalled import apply, network, verify
 from netns import MULTI, Namespace, in_order, needs_root, shellcheck
+from told import told_as
 
+from runbook import catalogue
 from runbook.step import Verdict
 from steps.ipsec_firewall import SYSCTL_FILE, IpsecFirewall
 from steps.web_firewall import WebFirewall
@@ -74,7 +76,7 @@ def test_the_articles_firewall_is_opened_and_closed_again(vps4: Namespace, targe
     furnish(vps4)
     web, ipsec = WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))
     before = snapshot(vps4)
-    assert [each.verdict for each in verify(web, target)] == [Verdict.ABSENT] * 4
+    assert [each.verdict for each in verify(web, target)] == [*[Verdict.ABSENT] * 4, Verdict.IN_ORDER]
     verify(ipsec, target)
     assert snapshot(vps4) == before, "looking changes nothing"
 
@@ -190,7 +192,7 @@ def test_the_files_of_netfilter_persistent_are_worked_where_it_is_at_work(
     before = vps4.rules(), vps4.sh(files)
     web = WebFirewall(network(tmp_path))
     found = verify(web, target)
-    assert [each.verdict for each in found] == [Verdict.ABSENT] * 4
+    assert [each.verdict for each in found] == [*[Verdict.ABSENT] * 4, Verdict.IN_ORDER]
     assert [each.key for each in found if "rules.v" in each.key] == [
         "rules in /etc/iptables/rules.v4 for web",
         "rules in /etc/iptables/rules.v6 for web",
@@ -270,8 +272,73 @@ def test_every_script_of_the_sections_passes_shellcheck(vps4: Namespace, target:
     for step in (WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))):
         shellcheck(step.facts)
         for each in verify(step, target):
-            assert each.change
-            shellcheck(each.probe, each.change.save, each.change.apply, each.change.undo)
+            change = each.change
+            shellcheck(each.probe, *((change.save, change.apply, change.undo) if change else ()))
+
+
+ANSWERS_ONLY = FIREWALL.replace("-A in-new -p tcp -m tcp --dport 22 -j ACCEPT\n", "")
+"""As after a knock on ports: whoever is in stays in, and nobody else gets in."""
+
+
+@needs_root
+@pytest.mark.parametrize("ssh", ["192.0.2.99 50000 192.0.2.10 22", "2001:db8::99 50000 2001:db8::10 22"])
+def test_rules_that_let_no_new_log_in_in_are_not_changed(
+    vps4: Namespace, target: Target, tmp_path: Path, ssh: str
+) -> None:
+    vps4.ssh = ssh
+    furnish(vps4)
+    web = WebFirewall(network(tmp_path))
+    in_force = FIREWALL if ":" in ssh else ANSWERS_ONLY
+    vps4.sh(f"iptables-restore <<'END'\n{in_force}END")
+    vps4.sh(f"ip6tables-restore <<'END'\n{FIREWALL if in_force is ANSWERS_ONLY else ANSWERS_ONLY}END")
+    *others, way = verify(web, target)
+    assert [each.verdict for each in others] == [Verdict.ABSENT] * 4
+    assert way.verdict is Verdict.UNKNOWN
+    assert way.error
+    parts = told_as(way.error, catalogue.WAY_IN_CLOSED)
+    assert f"from {ssh.split(maxsplit=1)[0]} to port 22 (-P INPUT DROP)" in parts["error"]
+
+    furnish(vps4)
+    assert in_order(apply(web, target))
+    vps4.sh("for each in iptables ip6tables; do $each -D in-new -p tcp --dport 22 -j ACCEPT; done")
+    assert in_order(verify(web, target)), "what needs no change needs no proof"
+
+
+@needs_root
+def test_a_file_that_will_shut_the_door_at_the_next_boot_is_told(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4)
+    web = WebFirewall(network(tmp_path))
+    assert not verify(web, target)[-1].note
+    for closed in (
+        "-A in-new -p tcp -m tcp --dport 2222 -j ACCEPT",
+        "-A in-new -s 198.51.100.7 -p tcp --dport 22 -j ACCEPT",
+    ):
+        text = FIREWALL.replace("-A in-new -p tcp -m tcp --dport 22 -j ACCEPT", closed)
+        (vps4.etc / "network/iptables.save").write_text(text)
+        way = apply(web, target)[-1]
+        assert way.verdict is Verdict.IN_ORDER
+        assert way.note == (
+            "/etc/network/iptables.save, once it is loaded, turns away your next log-in from 192.0.2.99 to port 22 "
+            "(-P INPUT DROP): let it in there before anything reboots this host"
+        )
+        target.unmake(web.name, frozenset())
+
+
+@needs_root
+def test_by_which_interface_the_admin_came_is_known_where_there_is_no_doubt(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    web = WebFirewall(network(tmp_path))
+    bound = FIREWALL.replace("-A in-new -p tcp", "-A in-new -i eth1 -p tcp")
+    furnish(vps4, bound)
+    assert verify(web, target)[-1].verdict is Verdict.UNKNOWN
+    vps4.sh(
+        "ip link add eth1 type veth peer name other1; ip link set other1 up; ip link set eth1 up;"
+        "ip addr add 192.0.2.10/24 dev eth1"
+    )
+    assert verify(web, target)[-1].verdict is Verdict.IN_ORDER, "two have the address: it may have been the other"
 
 
 def test_the_first_sentences_say_why() -> None:

@@ -17,6 +17,7 @@ from told import told_as
 from lab import Lab
 from runbook import catalogue
 from runbook.images import REVERT_SECONDS
+from runbook.session import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +63,22 @@ chmod 755 /usr/local/sbin/$program-restore
 done
 """
 """A base policy under which nobody can log in any more while our rules for IPsec are in force."""
+
+
+DOOR = "-p tcp -m tcp --dport 22 -j ACCEPT"
+SHUTTER = f"""\
+cat >/usr/local/sbin/shut-the-door <<'END'
+#!/bin/sh
+for program in iptables ip6tables; do /usr/sbin/$program -D in-new {DOOR}; done
+END
+chmod 755 /usr/local/sbin/shut-the-door
+echo 'session optional pam_exec.so /usr/local/sbin/shut-the-door' >>/etc/pam.d/sshd
+"""
+"""Whoever logs in shuts the door behind them, as some daemons do that wait for a knock."""
+OPENED = f"""\
+sed -i /shut-the-door/d /etc/pam.d/sshd
+for program in iptables ip6tables; do $program -A in-new {DOOR}; done
+"""
 
 
 def rules(lab: Lab, site: str) -> str:
@@ -161,3 +178,22 @@ def test_when_it_is_mended_and_a_reversal_is_still_armed_one_command_goes_on_to_
         now = rules(lab, site)
         assert all(now.count(chain) == 2 for chain in ("-j f2b-sshd", "-j DOCKER-USER", "-j DOCKER\n"))
         assert "f2b" not in lab.root(site, STORED).stdout
+
+
+def test_rules_that_let_no_new_log_in_in_are_seen_beforehand_and_not_changed(product: Product) -> None:
+    lab = product.lab
+    lab.root("vps4", "iptables-save | grep -v ipsec-runbook:web | iptables-restore; " + SHUTTER)
+    before, stored = rules(lab, "vps4"), lab.root("vps4", f"{STORED}; ls {IMAGES}").stdout
+    failed = product.run("apply", "--yes", "--json")
+    assert failed.code == 1, failed.out + failed.err
+    assert failed.document["failures"][0]["target"] == "vps4"
+    parts = told_as(failed.document["failures"][0], catalogue.WAY_IN_CLOSED)
+    assert "to port 22 (-P INPUT DROP)" in parts["error"]
+    assert rules(lab, "vps4") == before.replace(f"-A in-new {DOOR}\n", "")
+    assert lab.root("vps4", f"{STORED}; ls {IMAGES}").stdout == stored
+    assert lab.root("vps4", ARMED).stdout == ""
+
+    lab.root("vps4", OPENED)
+    done = resume(product)
+    assert done.code == 0, done.out + done.err
+    assert "ipsec-runbook:web" in rules(lab, "vps4")
