@@ -127,14 +127,18 @@ def _kept(notebook: Notebook, desk: Desk, file: Path) -> Answers:
 
 
 def _refuse_what_is_missing(answers: Answers, *, yes: bool) -> None:
+    """Raise UsageError with the flags that are needed where there is nobody to ask."""
     missing = {0: ["--ssh NAME=TARGET for each of two sites"], 1: ["--ssh NAME=TARGET for another site"]}.get(
         len(answers.sites), []
     )
     if not yes:
         for site in answers.sites:
             missing += [f"{_flag(key)} {site.name or 'NAME'}=..." for key in _PROPOSED if not getattr(site, key)]
-        missing += [_flag(key) for key in ("prefix", "link_subnet", "directory") if not getattr(answers, key)]
-    missing += [_flag(key) for key in ("contact", "agree_to_terms") if not getattr(answers, key)]
+    wanted = [] if yes else ["prefix", "link_subnet", *(["directory"] if answers.public else [])]
+    if answers.public:
+        wanted += [] if answers.directory in {"", "letsencrypt"} else ["trust_anchors"]
+        wanted += ["contact", "agree_to_terms"]
+    missing += [_flag(key) for key in wanted if not getattr(answers, key)]
     if missing:
         raise UsageError(
             f"there is no terminal to ask at, and these are missing: {', '.join(missing)}",

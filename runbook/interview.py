@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, UsageError
-from steps.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
+from steps.answers import DYNAMIC, NONE, PRIVATE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
 from steps.certificate_options import DIRECTORIES
 from steps.plan import random_prefix
 from steps.reasons import leads
@@ -42,6 +42,7 @@ AUTHORITIES: Final[Mapping[str, str]] = {
     "letsencrypt": "Let's Encrypt",
     "letsencrypt-staging": "Let's Encrypt's staging (for a trial: nobody else trusts it)",
     "other": "another authority that speaks ACME",
+    PRIVATE: "one of your own, made on this machine; port 80 is not needed",
 }
 TERMS: Final = "https://letsencrypt.org/repository/"
 _ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
@@ -76,7 +77,7 @@ class Interview:
             f"{site.name}: {told.what}: {told.text}"
             for site in self.plan.sites
             for told in self.desk.found.get(site.ssh, ())
-            if told.wrong
+            if told.wrong and (self.plan.public or told.what != "port 80")
         ]
         names = [self._leads[site.fqdn] for site in self.plan.sites if site.fqdn in self._leads]
         return [*found, *(f"{told.what} {told.text}" for told in (*names, *self._ports) if told.wrong)]
@@ -85,11 +86,12 @@ class Interview:
         """Ask from the first question to the last; what is answered already is passed over."""
         for number in range(max(_ENDS, len(self.answers.sites))):
             self.meet(number)
+        self._authority()
         self.desk.terminal.line()
         for number in range(len(self.answers.sites)):
             self.name(number)
         self.try_ports()
-        self._authority()
+        self._account()
 
     def meet(self, number: int) -> None:
         """Have a site's SSH target, log in there and read the host; a host that cannot be read is asked for again."""
@@ -144,8 +146,8 @@ class Interview:
         self.desk.note(f"{name} {self._leads[name].text}", wrong=strange)
 
     def try_ports(self) -> None:
-        """See that port 80 of each name leads to its host."""
-        while True:
+        """See that port 80 of each name leads to its host, where an authority is going to look there."""
+        while self.plan.public:
             self.desk.terminal.line()
             self._ports = self.desk.look_out({site.ssh: site.fqdn for site in self.answers.sites}, self.known)
             if not any(told.wrong for told in self._ports) or not self.ask:
@@ -214,25 +216,35 @@ class Interview:
 
     def change_network(self, key: str) -> None:
         """Have one answer anew that is no site's, and what goes with it."""
-        if key == "directory":
-            for each in ("directory", "ca_bundle", "trust_anchors", "agree_to_terms"):
+        if key in {"certificate_authority", "directory"}:
+            for each in ("certificate_authority", "directory", "ca_bundle", "trust_anchors", "agree_to_terms"):
                 self._keep(self.answers.having(each, ""))
             self._authority()
+            self.try_ports()
+            self._account()
         else:
             self.network(key, getattr(self.plan, key))
 
     def _authority(self) -> None:
-        """Have where certificates come from, and that its terms are agreed to."""
-        if not self.answers.directory:
-            chosen = self._choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else ""
-            if chosen == "other":
-                self.network("directory")
-            else:
-                self._keep(self.answers.having("directory", chosen or "letsencrypt"))
-        if self.answers.directory not in DIRECTORIES:
-            for key in ("ca_bundle", "trust_anchors"):
-                if not getattr(self.answers, key):
-                    self.network(key, NONE)
+        """Have where certificates come from."""
+        if self.answers.certificate_authority == PRIVATE or self.answers.directory:
+            return
+        chosen = self._choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else "letsencrypt"
+        if chosen == PRIVATE:
+            self._keep(self.answers.having("certificate_authority", PRIVATE))
+        elif chosen == "other":
+            self.network("directory")
+        else:
+            self._keep(self.answers.having("directory", chosen))
+
+    def _account(self) -> None:
+        """Have what an authority of the internet wants to know, and what is to be known of it."""
+        if not self.plan.public:
+            return
+        if not self.answers.ca_bundle and self.answers.directory not in DIRECTORIES:
+            self.network("ca_bundle", NONE)
+        if not self.answers.trust_anchors and self.answers.directory != "letsencrypt":
+            self.network("trust_anchors")
         if not self.answers.contact:
             self.network("contact")
         if not self.answers.agree_to_terms:

@@ -21,6 +21,7 @@ _SITE_ROWS: Final = ("ssh", "fqdn", "address", "interface", "subnet", "lan_inter
 _NETWORK_ROWS: Final = (
     "prefix",
     "link_subnet",
+    "certificate_authority",
     "directory",
     "ca_bundle",
     "trust_anchors",

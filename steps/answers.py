@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 """The answer that there is none, where an empty one is no answer."""
+PRIVATE: Final = "private"
 DYNAMIC: Final = "dynamic"
 LIBIPSEC_PACKAGE: Final = "libcharon-extra-plugins"
 _INNER_DOMAINS: Final = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
@@ -47,6 +48,7 @@ class Answers:
     sites: Sequence[SiteAnswers] = ()
     prefix: str = ""
     link_subnet: str = ""
+    certificate_authority: str = ""
     directory: str = ""
     ca_bundle: str = ""
     trust_anchors: str = ""
@@ -54,6 +56,11 @@ class Answers:
     agree_to_terms: str = ""
     ssh_config: str = ""
     encapsulation: str = ""
+
+    @property
+    def public(self) -> bool:
+        """Whether the certificates come from an authority of the internet, which looks at port 80."""
+        return self.certificate_authority != PRIVATE
 
     def having(self, key: str, text: str) -> Answers:
         """The same with another answer that is no site's."""
@@ -92,7 +99,8 @@ def complete(answers: Answers, known: Known) -> Answers:
         answers,
         sites=tuple(sites),
         link_subnet=answers.link_subnet or f"{next_free(FIRST_LINK_SUBNET, taken):x}",
-        directory=answers.directory or "letsencrypt",
+        certificate_authority=answers.certificate_authority or "acme",
+        directory=answers.directory or ("letsencrypt" if answers.public else ""),
         encapsulation=answers.encapsulation or ("always" if without_esp else "auto"),
     )
 

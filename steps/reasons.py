@@ -20,6 +20,7 @@ def network_reasons(answers: Answers, known: Known) -> dict[str, str]:
     reasons = {
         "prefix": "a private network of your own (RFC 4193); its 40 random digits keep it apart from all others",
         "link_subnet": f"one address for each site in {subnet(answers, answers.link_subnet)}",
+        "certificate_authority": "" if answers.public else "made and kept in .runbook/ beside this file",
         "directory": DIRECTORIES.get(answers.directory, ""),
     }
     without = [site.name for site in answers.sites if (survey := known.surveys.get(site.ssh)) and not survey.kernel_esp]

@@ -31,6 +31,7 @@ _WIDTH: Final = 118
 _STAND_IN: Final = Answers(
     prefix="fd6e:4a1d:9c03::/48",
     link_subnet="fffe",
+    certificate_authority="acme",
     directory="letsencrypt",
     contact="nobody@nowhere.example",
     agree_to_terms="true",
@@ -51,7 +52,6 @@ def text(answers: Answers, known: Known) -> str:
         _line("link_subnet", _scalar(answers.link_subnet), why["link_subnet"]),
         *([_line("ssh_config", _scalar(answers.ssh_config))] if answers.ssh_config else []),
         "",
-        "certificates:",
         *_certificates(answers, why),
         "",
         *_ipsec(answers, why),
@@ -64,6 +64,13 @@ def text(answers: Answers, known: Known) -> str:
 
 
 def _certificates(answers: Answers, why: dict[str, str]) -> Iterator[str]:
+    if answers.certificate_authority != "acme":
+        yield _line(
+            "certificate_authority", _scalar(answers.certificate_authority), why.get("certificate_authority", "")
+        )
+    if not answers.public:
+        return
+    yield "certificates:"
     yield _line("  directory", _scalar(answers.directory), why.get("directory", ""))
     if answers.ca_bundle not in {"", NONE}:
         yield _line("  ca_bundle", _scalar(answers.ca_bundle), "what its own HTTPS is trusted by")

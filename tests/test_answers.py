@@ -107,6 +107,13 @@ def test_a_kernel_without_esp_gets_what_does_without() -> None:
     assert network.ipsec.extra_packages == ("libcharon-extra-plugins",)
 
 
+def test_an_authority_of_ones_own_needs_nobodys_terms() -> None:
+    private = replace(ANSWERS, contact="", agree_to_terms="", certificate_authority="private")
+    network = described(complete(private, known()), known(), FILE)
+    assert network.certificate_authority == "private"
+    assert network.certificates is None
+
+
 def test_the_file_says_what_was_answered_and_why(tmp_path: Path) -> None:
     file = tmp_path / "sites.yaml"
     plan = complete(ANSWERS, known())
@@ -160,6 +167,7 @@ SITE = SiteAnswers(ssh="home", name="home")
         (Answers(directory="letsencript"), "did you mean `letsencrypt`?"),
         (Answers(ca_bundle="not-there.pem"), "not-there.pem"),
         (Answers(agree_to_terms="no"), "the CA gives certificates only to those who agree"),
+        (Answers(certificate_authority="mine"), "mine"),
         (Answers(encapsulation="never"), "write auto or always"),
         (Answers(ssh_config="not-there"), "there is no file"),
     ],

@@ -12,7 +12,7 @@ from product import RUNBOOK, Product
 from screens import Person, normal, same
 
 from lab import Lab, snapshot
-from lab.layout import BEHIND_ROUTER, ROUTER_INNER
+from lab.layout import BEHIND_ROUTER, HOME, ROUTER_INNER
 
 if TYPE_CHECKING:
     import subprocess
@@ -105,8 +105,7 @@ def stopped(newcomer: Newcomer, fresh: object) -> Person:  # noqa: ARG001 - the 
     person.types("thejc@vps.example.test", after="The second host")
     person.types(SECOND, after="The second host")
     person.says("y", to="want to continue")
-    person.types(after="home: fqdn")
-    person.sees("vps4: fqdn")
+    person.sees("Who is to issue")
     person.press(CTRL_C)
     assert person.ends() == 4
     return person
@@ -129,10 +128,11 @@ def test_the_answers_are_kept_for_the_user_alone(newcomer: Newcomer, stopped: Pe
 def finished(newcomer: Newcomer, stopped: Person) -> Person:  # noqa: ARG001 - it goes on from there
     """The rest of it: taken up again, an answer changed at the end, the file written."""
     person = newcomer.sits_down("init", *PLANNED)
-    person.types(after="vps4: fqdn")
     person.types(f"{DOWN}{DOWN}", after="Who is to issue")
     person.types("http://acme.example.test/dir", after="directory:")
     person.types(DIRECTORY, after="directory:")
+    person.types(after="home: fqdn")
+    person.types(after="vps4: fqdn")
     person.types(OF_THE_CA[0], after="ca_bundle")
     person.types(OF_THE_CA[1], after="trust_anchors")
     person.types("me", after="contact:")
@@ -187,6 +187,8 @@ def test_what_is_missing_without_a_terminal_is_named_by_its_flags(other: Newcome
     some = other.pipes("init", "--yes", "--ssh", f"home={FIRST}", "--ssh", f"vps4={SECOND}")
     assert some.returncode == 2
     assert "these are missing: --contact, --agree-to-terms" in some.stderr
+    another = other.pipes("init", "--yes", *FLAGS[:4], "--directory", DIRECTORY)
+    assert "these are missing: --trust-anchors, --contact, --agree-to-terms" in another.stderr
     assert not other.sites.exists()
 
 
@@ -210,6 +212,13 @@ def test_proposals_are_enough(lab: Lab, other: Newcomer) -> None:
     assert "ula_prefix: fd" in text
     assert PREFIX not in text
     assert (other.folder / "sites.yaml.1").read_text() == "mine\n"
+
+
+def test_an_authority_of_ones_own_needs_neither_terms_nor_port_80(other: Newcomer) -> None:
+    done = other.pipes("init", "--yes", *FLAGS[:4], "--certificate-authority", "private")
+    assert done.returncode == 0, done.stderr
+    assert "port 80 of" not in done.stdout
+    assert "certificate_authority: private" in other.sites.read_text()
 
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_agreed_to(other: Newcomer) -> None:
@@ -254,7 +263,9 @@ def test_a_host_behind_a_nat_is_known_for_one_and_for_the_ports_that_it_is_sent(
     lab.put_behind_router("home")
     lab.root("home", f"ip addr flush dev eth0; ip addr add {BEHIND_ROUTER}/24 dev eth0")
     lab.root("home", f"ip route replace default via {ROUTER_INNER}")
-    done = other.pipes("init", "--yes", *FLAGS[:4], "--contact", "me@example.test", "--agree-to-terms")
+    # its name leads to an IPv6 address that is nobody's any more, too
+    targets = ("--ssh", f"home=thejc@{HOME.ipv4}", "--ssh", f"vps4={SECOND}")
+    done = other.pipes("init", "--yes", *targets, "--contact", "me@example.test", "--agree-to-terms")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert f"{BEHIND_ROUTER} (private: behind a NAT) on eth0" in said
