@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from lab import image, life, machine, net, processes
+from lab import image, life, machine, net, processes, services
 from lab.commands import require_machine
 from lab.errors import LabError
 from lab.layout import ADMIN, DEFAULT_RELEASES, HOSTS, ULA_PREFIX, Layout, require_host
@@ -103,9 +103,12 @@ class Lab:
     def put_behind_router(self, host: str) -> None:
         """Put a router that translates addresses and ports between a host and the internet, until the host reboots.
 
-        The host's own settings are as they were: it is for the caller to give it `layout.BEHIND_ROUTER`.
+        The host's own settings are as they were: it is for the caller to give it `layout.BEHIND_ROUTER`. In the DNS it
+        has IPv4 alone from now on.
         """
-        net.put_behind_router(self.layout, require_host(host))
+        place = require_host(host)
+        net.put_behind_router(self.layout, place)
+        services.rename(self.layout, place.fqdn, place.ipv4)
 
     def root(self, host: str, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell script as root in a host, past its firewall and sshd: for tests and snapshots."""
@@ -135,9 +138,9 @@ class Lab:
         """Run a command on a host as its admin would, over SSH from the controller."""
         return self.admin(["ssh", "-F", str(self.directory / "ssh_config"), host, command], **options)
 
-    def capture(self, prefix: str = ULA_PREFIX) -> AbstractContextManager[Counter]:
-        """Count what passes between the sites meanwhile: packets of ESP, and of this prefix in the clear."""
-        return capture(self.layout.namespace("switch"), "wan", prefix)
+    def capture(self, *more: str) -> AbstractContextManager[Counter]:
+        """Count what passes between the sites meanwhile: packets of ESP; of the private, and `more`, in the clear."""
+        return capture(self.layout.namespace("switch"), "wan", ULA_PREFIX, *more)
 
     def wait_for_ssh(self, host: str, patience: float = BOOT_PATIENCE) -> None:
         """Wait until the host is up and its sshd answers."""

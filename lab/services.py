@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import ssl
 import time
 import urllib.error
@@ -19,6 +20,7 @@ from lab.errors import LabError
 from lab.layout import ACME_MANAGEMENT_PORT, ACME_NAME, ACME_PORT, CA, DNS_NAMES, DOMAIN, NAMESPACES, Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 NAMES, AUTHORITY = "dnsmasq", "pebble"
@@ -112,9 +114,19 @@ def _launch(layout: Layout, name: str, argv: list[str], env: dict[str, str] | No
     processes.record(layout.process_directory, name, started)
 
 
-def _start_names(layout: Layout) -> None:
-    lines = [f"{address} {name}\n" for name, addresses in DNS_NAMES.items() for address in addresses]
+def rename(layout: Layout, name: str, *addresses: str) -> None:
+    """Give a name other addresses, for whoever asks from now on."""
+    _write_names(layout, {**DNS_NAMES, name: addresses})
+    os.kill(processes.all_recorded(layout.process_directory)[NAMES], signal.SIGHUP)
+
+
+def _write_names(layout: Layout, names: Mapping[str, tuple[str, ...]]) -> None:
+    lines = [f"{address} {name}\n" for name, addresses in names.items() for address in addresses]
     names_file(layout).write_text("".join(lines))
+
+
+def _start_names(layout: Layout) -> None:
+    _write_names(layout, DNS_NAMES)
     _launch(
         layout,
         NAMES,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 import socket
 import struct
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lab import net
@@ -33,11 +34,23 @@ PACKET_OUTGOING = 4
 
 @dataclass
 class Counter:
-    """What has passed so far."""
+    """What has passed so far; `private` are the networks of which nothing may be seen."""
 
-    prefix: ipaddress.IPv6Network
-    esp_packets: int = 0
-    plaintext_packets: int = 0
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    esp_from: collections.Counter[tuple[str, int]] = field(default_factory=collections.Counter)
+    """Packets of ESP by where they come from: an outer address, and the UDP port that they are wrapped for, else 0."""
+    plaintext: collections.Counter[tuple[str, str, int]] = field(default_factory=collections.Counter)
+    """Packets of the private networks in the clear: from where, to where, of which protocol."""
+
+    @property
+    def plaintext_packets(self) -> int:
+        """All packets in the clear."""
+        return self.plaintext.total()
+
+    @property
+    def esp_packets(self) -> int:
+        """All packets of ESP."""
+        return self.esp_from.total()
 
     def see(self, frame: bytes) -> None:
         """Take one Ethernet frame into account."""
@@ -46,16 +59,18 @@ class Counter:
         (ethertype,) = struct.unpack_from("!H", frame, 12)
         packet = frame[ETHERNET_HEADER:]
         if ethertype == ETHERTYPE_IPV6 and len(packet) >= IPV6_HEADER:
-            source, destination = (ipaddress.IPv6Address(packet[at : at + 16]) for at in (8, 24))
-            if source in self.prefix or destination in self.prefix:
-                self.plaintext_packets += 1
-                return
+            ends = [ipaddress.ip_address(packet[at : at + 16]) for at in (8, 24)]
             protocol, payload = _ipv6_payload(packet)
         elif ethertype == ETHERTYPE_IPV4 and len(packet) >= 20:  # noqa: PLR2004 - an IPv4 header without options
+            ends = [ipaddress.ip_address(packet[at : at + 4]) for at in (12, 16)]
             protocol, payload = packet[9], packet[(packet[0] & 0x0F) * 4 :]
         else:
             return
-        self.esp_packets += is_esp(protocol, payload)
+        if any(end in network for end in ends for network in self.private):
+            self.plaintext[str(ends[0]), str(ends[1]), protocol] += 1
+        elif is_esp(protocol, payload):
+            port = 0 if protocol == PROTOCOL_ESP else int.from_bytes(payload[:2])
+            self.esp_from[str(ends[0]), port] += 1
 
 
 def is_esp(protocol: int, payload: bytes) -> bool:
@@ -79,9 +94,9 @@ def _ipv6_payload(packet: bytes) -> tuple[int, bytes]:
 
 
 @contextmanager
-def capture(namespace: str, interface: str, prefix: str) -> Iterator[Counter]:
+def capture(namespace: str, interface: str, *private: str) -> Iterator[Counter]:
     """Count on a switch for as long as the context lasts; the counter may be read meanwhile and afterwards."""
-    counter = Counter(ipaddress.IPv6Network(prefix))
+    counter = Counter(tuple(map(ipaddress.ip_network, private)))
     listening = net.inside(namespace, lambda: _listen(interface))
     stop = threading.Event()
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from steps.network import End
     from steps.vici import Event, Section
 
+MANAGED = "# managed by ipsec-runbook: "
+"""How a file of ours begins."""
+LOAD = "swanctl --load-all --clear --noprompt >&2"
+"""Shell that has charon read all of /etc/swanctl anew."""
 DPD_DELAY = 30
 """Seconds of silence after which the other end is asked whether it lives."""
 REAUTH_TIME = 24 * 3600
@@ -55,7 +59,7 @@ def render(end: End, *, certificate: str, anchors: Sequence[str]) -> str:
     ipsec = end.network.ipsec
     act = _actions(end)
     return f"""\
-# managed by ipsec-runbook: made from sites.yaml; the next apply overwrites what is changed here
+{MANAGED}made from sites.yaml; the next apply overwrites what is changed here
 connections {{
   {end.connection} {{
     version = 2

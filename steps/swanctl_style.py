@@ -15,6 +15,8 @@ from steps import swanctl
 from steps.authorities import ca_name
 from steps.negotiated import security_associations
 from steps.style import Confined, Style
+from steps.swanctl import LOAD
+from steps.swanctl_leftovers import Leftovers
 from steps.vici import parse
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Swanctl(Style):
 
     def connections(self, ends: Sequence[End], wanted: Wanted | None) -> Sequence[Part]:
         """A file for each, and what charon has loaded of it."""
-        parts: list[Part] = []
+        parts: list[Part] = [Leftovers(tuple(end.connection for end in ends))]
         for end in ends:
             path = _path(end)
             if wanted is None:
@@ -119,8 +121,6 @@ TABLE: Final = 220
 UNSOURCED: Final = "no source address in the private network for what goes to"
 """A route loses its source when that address is removed, and does not get it back with it."""
 
-_LOAD: Final = "swanctl --load-all --clear --noprompt >&2"
-
 _CONNECTION: Final = """\
 /^list-conn event/ { event = ""; ours = 0 }
 { event = event $0 "\\n" }
@@ -168,7 +168,7 @@ done | grep -F {ours} | sort -u
 echo --
 for there in {remote}; do
     ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
-done | grep -v ' src ' | cut -d' ' -f1
+done | grep -v ' src ' | cut -d' ' -f1,3
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 [ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
@@ -199,8 +199,16 @@ journalctl -q -b -u strongswan.service -o short-unix -g '(added|updated|replaced
         if loaded is None:
             return [f"charon has not loaded {self.end.connection}"]
         stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
-        unsourced = [f"{UNSOURCED} {each}" for each in routes.split()]
+        unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
         return [*swanctl.differences(wanted, loaded), *self._missing(certificates), *stale, *unsourced]
+
+    def _unsourced(self, routes: str) -> list[str]:
+        """Where routes lead that should have a source, and have none.
+
+        Where charon does ESP itself, its route for what a hub passes on has none, and takes the place of the hub's own.
+        """
+        passes_on = self.end.network.beyond(self.end.link, self.end.here)
+        return [each.split()[0] for each in routes.splitlines() if not (passes_on and each.endswith(" ipsec0"))]
 
     def _missing(self, listing: str) -> list[str]:
         """The certificates that charon does not hold, in words."""
@@ -220,7 +228,7 @@ journalctl -q -b -u strongswan.service -o short-unix -g '(added|updated|replaced
     def _load(self, problems: Sequence[str]) -> Change:
         return Change(
             summary=f"have charon load {self.end.connection}: {problems[0]}",
-            apply=_LOAD + (self._reinstall() if any(each.startswith(UNSOURCED) for each in problems) else ""),
+            apply=LOAD + (self._reinstall() if any(each.startswith(UNSOURCED) for each in problems) else ""),
             settle=self._unload(),
             diff="\n".join(
                 [
@@ -235,7 +243,7 @@ journalctl -q -b -u strongswan.service -o short-unix -g '(added|updated|replaced
         name = quote(self.end.connection)
         return (
             "if systemctl is-active --quiet strongswan.service; then\n"
-            f"    {_LOAD}\n"
+            f"    {LOAD}\n"
             f"    swanctl --list-conns | grep -q '^'{name}: ||\n"
             f"        swanctl --terminate --ike {name} --timeout 10 >&2 || true\n"
             "fi"

@@ -72,6 +72,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "UnreachableRoute": ("absent\n",),
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
     "LoadedConnection": ("not running\n",),
+    "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),
     "Tunnel": ("",),
 }
 """What a part may read so that something is to be done; of those not named here, only the reading is sent."""

@@ -13,13 +13,14 @@ from lab.wire import Counter
 if TYPE_CHECKING:
     from lab import Lab
 
-PREFIX = ipaddress.IPv6Network("fdd7:5938:e2e6::/48")
+PRIVATE = (ipaddress.IPv6Network("fdd7:5938:e2e6::/48"), ipaddress.IPv4Network("10.0.0.0/8"))
 MACS = b"\x02" * 12
 SPI, MARKER, KEEPALIVE = b"\xc0\xff\xee\x01" + bytes(20), bytes(4) + bytes(28), b"\xff"
 
 
-def ipv4(protocol: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, b"\1" * 4, b"\2" * 4)
+def ipv4(protocol: int, payload: bytes, source: str = "192.0.2.1") -> bytes:
+    ends = ipaddress.IPv4Address(source).packed, ipaddress.IPv4Address("192.0.2.2").packed
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, *ends)
     return MACS + b"\x08\x00" + header + payload
 
 
@@ -48,15 +49,23 @@ def udp(port: int, payload: bytes) -> bytes:
         pytest.param(ipv6(58, b"", destination="fdd7:5938:e2e6:3::1"), 0, 1, id="to the ULA prefix"),
         pytest.param(ipv6(50, SPI, destination="fdd7:5938:e2e6:3::1"), 0, 1, id="ULA outside is plaintext, ESP or not"),
         pytest.param(ipv6(58, b"", destination="fdd7:5938:e2e7::1"), 0, 0, id="another prefix"),
+        pytest.param(ipv4(1, b"", source="10.0.1.1"), 0, 1, id="from a private IPv4 subnet"),
         pytest.param(MACS + b"\x08\x06" + bytes(28), 0, 0, id="ARP"),
         pytest.param(b"", 0, 0, id="nothing"),
         pytest.param(MACS + b"\x86\xdd\x60", 0, 0, id="cut short"),
     ],
 )
 def test_a_frame_is_taken_for_what_it_is(frame: bytes, esp: int, plaintext: int) -> None:
-    counter = Counter(PREFIX)
+    counter = Counter(PRIVATE)
     counter.see(frame)
     assert (counter.esp_packets, counter.plaintext_packets) == (esp, plaintext)
+
+
+def test_esp_is_known_by_where_it_comes_from() -> None:
+    counter = Counter(PRIVATE)
+    for frame in (ipv4(50, SPI), ipv4(17, udp(4500, SPI)), ipv4(17, udp(4500, SPI)), ipv6(50, SPI)):
+        counter.see(frame)
+    assert counter.esp_from == {("192.0.2.1", 0): 1, ("192.0.2.1", 40000): 2, ("2001:db8::1", 0): 1}
 
 
 @pytest.mark.lab

@@ -147,7 +147,7 @@ class Pair:
     def seen_on_the_wire(self) -> Counter:
         """What has passed between the two since they were booted."""
         dump = (self.layout.host_directory("home") / WIRE).read_bytes()
-        counter, at = Counter(IPv6Network(ULA_PREFIX)), 24
+        counter, at = Counter((IPv6Network(ULA_PREFIX),)), 24
         while at < len(dump):
             (length,) = struct.unpack_from("<I", dump, at + 8)
             counter.see(dump[at + 16 : at + 16 + length])
