@@ -44,8 +44,10 @@ def normal(seen: str) -> str:
 class Person:
     """Somebody at a terminal so tall that nothing leaves it: types, and sees what has come since the last key."""
 
-    def __init__(self, argv: Sequence[str], *, columns: int = 80, cwd: Path, env: Mapping[str, str]) -> None:
-        settings = {**env, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
+    def __init__(
+        self, argv: Sequence[str], *, columns: int = 80, cwd: Path, env: Mapping[str, str], term: str = "xterm"
+    ) -> None:
+        settings = {**env, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": term}
         self._child = pexpect.spawn(
             argv[0], list(argv[1:]), encoding="utf-8", dimensions=(_ROWS, columns), cwd=cwd, env=settings
         )

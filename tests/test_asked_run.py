@@ -35,8 +35,9 @@ def place() -> Iterator[Path]:
 def begin(place: Path) -> Callable[..., Person]:
     """Begin a run at a terminal."""
 
-    def start(columns: int = 80, **env: str) -> Person:
-        return Person([sys.executable, str(PROGRAM), str(place)], columns=columns, cwd=place, env=settings(**env))
+    def start(columns: int = 80, term: str = "xterm", **env: str) -> Person:
+        argv = [sys.executable, str(PROGRAM), str(place)]
+        return Person(argv, columns=columns, cwd=place, env=settings(**env), term=term)
 
     return start
 
@@ -114,7 +115,7 @@ def test_what_takes_long_is_shown_with_its_last_line_and_no_more_is_asked(
     assert (place / "root-vps4/bell").exists()
 
 
-@pytest.mark.parametrize("env", [{"RUNBOOK_PLAIN": "1"}, {"TERM": "dumb"}], ids=["asked for", "a dumb terminal"])
+@pytest.mark.parametrize("env", [{"RUNBOOK_PLAIN": "1"}, {"term": "dumb"}], ids=["asked for", "a dumb terminal"])
 def test_plain_lines_alone(
     begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest, env: dict[str, str]
 ) -> None:
