@@ -62,13 +62,14 @@ def init(file: Path, sites: Mapping[str, Sequence[str]], others: Mapping[str, st
                 _ask_to_replace(desk, file)
             interview = Interview(desk, notebook, answers, file, ask=ask)
             interview.run()
-            text = Review(interview).wanted()
+            review = Review(interview)
+            text = review.wanted()
         except KeyboardInterrupt:
             text = ""
         if not text:
             raise StoppedError("stopped; your answers are kept", hint=_command("init", file))
         _write(desk, file, text)
-        _tell_what_comes_next(desk, file, interview.to_mend)
+        _tell_what_comes_next(desk, file, review.to_mend)
 
 
 def with_flags(kept: Answers, sites: Mapping[str, Sequence[str]], others: Mapping[str, str], file: Path) -> Answers:

@@ -12,7 +12,7 @@ from steps.reasons import network_reasons, site_reasons
 from steps.yaml_text import described, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runbook.interview import Interview
     from steps.network import Network
@@ -38,6 +38,8 @@ class Review:
         """Show what this interview has brought."""
         self._interview = interview
         self._terminal = interview.desk.terminal
+        self.to_mend: Sequence[str] = ()
+        """What was marked when the plan was last shown."""
 
     def wanted(self) -> str:
         """The text of the file, once the user agrees; empty where they stop."""
@@ -92,8 +94,8 @@ class Review:
             for each in picture(network, self._terminal.width - 1, unicode=self._terminal.unicode):
                 line(each)
             line()
-        troubles = [wrong] if wrong else list(self._in_the_way(network))
-        for each in (*troubles, *self._interview.to_mend):
+        self.to_mend = [*([wrong] if wrong else self._in_the_way(network)), *self._interview.to_mend]
+        for each in self.to_mend:
             self._interview.desk.complain(each)
         return not wrong
 

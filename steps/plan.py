@@ -21,6 +21,8 @@ Subnet = IPv4Network | IPv6Network
 
 FIRST_LINK_SUBNET: Final = 3
 """The article's; any would do, and a small number keeps the addresses short."""
+CHARONS_TABLE: Final = "220"
+"""strongSwan's own routing table (strongswan.conf(5), charon.routing_table)."""
 _LAST_SUBNET: Final = 0xFFFF
 _PREFIX_LENGTH: Final = 48
 
@@ -89,14 +91,17 @@ def in_the_way(network: Network, site: Site, routes: Iterable[Route]) -> Iterato
     """Those of a host's routes that lead into the network otherwise than the network does.
 
     A wider route is not in the way: ours are the longer match. The site's own subnets on its own LAN are how a gateway
-    should look, its link address is ours, and so is the refusal of the whole prefix (step `addresses`).
+    should look, its link address is ours, and so is the refusal of the whole prefix (step `addresses`). What strongSwan
+    routes to another site is that tunnel itself.
     """
     own = network.selectors(site)
     others = [each for other in network.sites.values() if other != site for each in network.selectors(other)]
     refusal = {Route(network.prefix, interface) for interface in ("", "lo")}
     for route in routes:
         inside = any(_within(route.destination, each) for each in (network.prefix, *others))
-        if inside and route not in refusal and not any(_within(route.destination, each) for each in own):
+        tunnel = route.table == CHARONS_TABLE and route.destination in others
+        at_home = any(_within(route.destination, each) for each in own)
+        if inside and not tunnel and not at_home and route not in refusal:
             yield route
 
 

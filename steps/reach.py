@@ -163,6 +163,7 @@ def _connect(address: Address, mark: int, path: str, word: str) -> Outcome:
             return Outcome.REFUSED
         except OSError as error:
             return Outcome.NO_ROUTE if error.errno in NO_ROUTE else Outcome.SILENT
+        line.settimeout(2 * WINDOW)  # whoever accepted it may be slow
         with suppress(OSError):
             line.sendall(f"GET {path} HTTP/1.0\r\nHost: ipsec-runbook.invalid\r\n\r\n".encode())
             heard = b""

@@ -78,7 +78,8 @@ def test_a_proposed_id_can_be_had(last: int, taken: set[int]) -> None:
     ("route", "there"),
     [
         (Route(IPv6Network("fdd7:5938:e2e6:8e71::/64"), "wg0"), True),
-        (Route(IPv6Network("fdd7:5938:e2e6:8e71::/64"), "eth0", "220"), True),
+        (Route(IPv6Network("fdd7:5938:e2e6:8e71::/64"), "eth0", "220"), False),
+        (Route(IPv6Network("fdd7:5938:e2e6:99::/64"), "eth0", "220"), True),
         (Route(IPv6Network("fdd7:5938:e2e6::/48"), "tun0"), True),
         (Route(IPv6Network("fdd7:5938:e2e6:3::8e71/128"), "eth0"), True),
         (Route(IPv6Network("fdd7:5938:e2e6:1::/64"), "eth1"), False),
