@@ -211,5 +211,23 @@ def test_whatever_is_typed_is_refused_or_means_what_was_typed(field: str, typed:
         assert back[field] == typed.strip()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("contact", "~me@example.org"), ("contact", "'me'@example.org"), ("trust_anchors", "a #b.pem, c: d.pem, {e}.pem")],
+)
+def test_what_yaml_would_take_for_something_else_is_quoted(tmp_path: Path, key: str, value: str) -> None:
+    for name in ("a #b.pem", "c: d.pem", "{e}.pem"):
+        (tmp_path / name).touch()
+    found = described(complete(ANSWERS.having(key, value), known()), known(), tmp_path / "sites.yaml").certificates
+    expected = {"contact": value, "trust_anchors": tuple(tmp_path / each for each in value.split(", "))}
+    assert getattr(found, key) == expected[key]
+
+
+def test_an_ssh_target_in_brackets_is_no_list() -> None:
+    sites = (replace(SITE, ssh="[2001:db8::5]:22", fqdn="home.example.org", address="dynamic"), ANSWERS.sites[1])
+    found = Known({"vps4": VPS4, sites[0].ssh: HOME})
+    assert described(complete(replace(ANSWERS, sites=sites), found), found, FILE).sites["home"].ssh == sites[0].ssh
+
+
 def test_an_address_family_is_no_matter_of_order() -> None:
     assert isinstance(described(complete(ANSWERS, known()), known(), FILE).sites["vps4"].addresses[1], IPv6Address)

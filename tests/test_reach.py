@@ -20,7 +20,7 @@ from steps.survey import Survey
 from steps.survey_words import arrivals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runbook.host import OnLine
@@ -37,6 +37,7 @@ class Looking:
     def __init__(self, directory: Path) -> None:
         self.host, self.here = Namespace(directory), Namespace(directory / "here")
         self.name = "host"
+        self.shell: Sequence[str] = ("sh", "-s")
         script = (
             f"ip link add near type veth peer name far netns {self.host.name}; ip link set near up\n"
             "ip addr add 192.0.2.2/24 dev near; ip addr add 192.0.2.9/24 dev near\n"
@@ -54,7 +55,7 @@ class Looking:
 
     def run(self, script: str, *, on_line: OnLine, **_: object) -> Answer:
         """As SSH would: the lines of standard error as they come."""
-        argv = ["ip", "netns", "exec", self.host.name, "sh", "-s"]
+        argv = ["ip", "netns", "exec", self.host.name, *self.shell]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as shell:
@@ -98,6 +99,7 @@ def said(found: Mapping[object, Arrival], **known: object) -> list[tuple[str, st
 
 
 def test_an_open_port_that_nobody_uses_leads_here_and_is_free_again_afterwards(looking: Looking) -> None:
+    looking.host.sh("sysctl -qw net.ipv6.bindv6only=1")
     found = looking.look()
     assert found == {FOUR: Arrival(Outcome.SERVED, seen=True), SIX: Arrival(Outcome.SERVED, seen=True)}
     assert said(found) == [("192.0.2.1, 2001:db8::1", "leads to this host", False)]
@@ -121,6 +123,14 @@ def test_a_closed_firewall_is_told_from_a_packet_that_never_came(
     assert text.endswith("firewall is closed: open it")
     assert wrong
     looking.host.sh("iptables -F; ip6tables -F")
+
+
+def test_a_host_that_may_not_look_at_packets_says_so(looking: Looking) -> None:
+    looking.shell = ("setpriv", "--bounding-set=-net_raw", *looking.shell)
+    looking.host.sh("iptables -A INPUT -p tcp --dport 80 -j DROP")
+    found = looking.look()
+    assert found == {FOUR: Arrival(Outcome.SILENT, seen=None), SIX: Arrival(Outcome.SERVED, seen=True)}
+    assert ("192.0.2.1", "silent; a firewall is closed, on this host or before it", True) in said(found)
 
 
 def test_what_never_arrives_is_said(looking: Looking) -> None:

@@ -42,6 +42,11 @@ def test_addresses_behind_a_nat_are_not_public() -> None:
     assert "192.168.1.2 (private: behind a NAT)" in texts(found)["addresses"][0]
 
 
+@pytest.mark.parametrize("address", ["10.1.2.3/8", "172.31.0.1/16", "192.168.0.1/24", "100.64.0.9/10", "fd12::1/64"])
+def test_what_nobody_outside_can_be_told(address: str) -> None:
+    assert surveyed(link("eth0", address)).public == []
+
+
 @pytest.mark.parametrize("flag", ["temporary", "deprecated", "tentative", "dadfailed"])
 def test_an_address_that_does_not_last_is_none_to_be_reached_at(flag: str) -> None:
     assert surveyed(link("eth0", "2001:db8::77/64", **{flag: True})).outer == []
