@@ -93,7 +93,7 @@ def guard(findings: Sequence[Finding]) -> str:
                 "fi",
             )
         )
-    return script_lines('umask 077; mkdir -p -- "$image" || exit 1; rb_sweep', *checks)
+    return script_lines('umask 077; mkdir -p -- "$image" || exit 1; rb_sweep "$(dirname -- "$image")"', *checks)
 
 
 def keep(step: str, findings: Sequence[Finding]) -> str:

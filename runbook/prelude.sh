@@ -27,9 +27,9 @@ rb_note() {
     [ -z "${image:-}" ] || printf '%s\n' "$1" >>"$image/beside"
 }
 
-# rb_sweep: remove what was left behind by whatever was cut off here before, also beside what is in order now.
+# rb_sweep IMAGES: remove what was left behind by whatever was cut off here before, also beside what is in order now.
 rb_sweep() {
-    cat -- "$(dirname -- "$image")"/*/beside 2>/dev/null | while IFS= read -r new; do
+    cat -- "$1"/*/beside 2>/dev/null | while IFS= read -r new; do
         case $new in *.ipsec-runbook-new) rm -rf -- "$new" ;; esac
     done
 }
@@ -39,6 +39,13 @@ rb_settle() {
     { [ -L "$2" ] || sync -- "$2"; } && mv -fT -- "$2" "$1" && sync -- "$(dirname -- "$1")"
 }
 
+# rb_like PATH NEW: make NEW an empty file, for its owner alone, with the access list (acl(5)) that a file PATH has.
+# Only the mask of that list follows the mode: what it grants is back with the last chmod.
+rb_like() {
+    rm -rf -- "$2"
+    if [ -f "$1" ] && [ ! -L "$1" ]; then cp -a --attributes-only -- "$1" "$2" && chmod 600 "$2"; else : >"$2"; fi
+}
+
 # rb_put PATH MODE OWNER:GROUP [VALIDATOR]: standard input becomes the file PATH, atomically.
 # VALIDATOR is a shell command that judges the new content, whose name is in $new.
 # The steps are chained: errexit is off where a caller tests the result, and half a file must never settle.
@@ -46,7 +53,7 @@ rb_put() (
     umask 077
     new=$(rb_beside "$1")
     rb_note "$new"
-    if ! { rm -rf -- "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
+    if ! { rb_like "$1" "$new" && cat >"$new" && chown -- "$3" "$new" && chmod -- "$2" "$new" &&
         { [ -z "${4:-}" ] || eval "$4"; } && rb_settle "$1" "$new"; }; then
         rm -f -- "$new"
         return 65

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from runbook import catalogue, images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
-from runbook.script import PRELUDE, Batch, Reading
+from runbook.script import PRELUDE, Batch, Reading, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +51,11 @@ class Target:
         """The probes that will be wanted after a change: they are read in the change's own channel."""
         self._images_at = images_at
         self._on_line = on_line
+
+    @property
+    def sweeping(self) -> str:
+        """Shell that removes what runs which were cut off have left half-written here."""
+        return f"rb_sweep {quote(self._images_at)}"
 
     def learn(self, facts_script: str, *, timeout: float = 120.0) -> None:
         """Run the shell that prints `name=value` lines, by which it is decided what to read."""

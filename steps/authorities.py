@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
@@ -30,6 +30,21 @@ def ca_name(certificate: x509.Certificate) -> str:
     return f"ipsec-runbook-{words}-{certificate.fingerprint(hashes.SHA256()).hex()[:8]}.pem"
 
 
+_UNDO: Final = """\
+for kept in "$image/kept.$index"/*; do
+    [ ! -e "$kept" ] || (
+        path={directory}/${{kept##*/}}
+        new=$(rb_beside "$path")
+        rb_note "$new"
+        rm -rf -- "$new" && cp -a -- "$kept" "$new" && rb_settle "$path" "$new"
+    )
+done
+for file in {ours}; do
+    [ ! -e "$file" ] || [ -e "$image/kept.$index/${{file##*/}}" ] || rb_remove "$file"
+done"""
+"""Each file as it was, at once; then those go that were not there. A chain can be verified at any moment between."""
+
+
 @dataclass(frozen=True)
 class CaCertificates(Part):
     """The files of ours in strongSwan's directory of CA certificates: these and no others."""
@@ -44,7 +59,7 @@ class CaCertificates(Part):
 
     @property
     def _ours(self) -> str:
-        return f"{self.directory}/{OURS}"
+        return f"{quote(self.directory)}/{OURS}"
 
     def probe(self) -> str:
         """Name and state of each file of ours."""
@@ -70,15 +85,12 @@ class CaCertificates(Part):
             ),
             apply="\n".join(
                 [
-                    f"mkdir -p -- {self.directory}",
+                    f"mkdir -p -- {quote(self.directory)}",
                     *(f"{{ {embed(files[n].content)}}} | rb_put {quote(files[n].path)} 644 root:root" for n in put),
                     *(f"rb_remove {quote(f'{self.directory}/{name}')}" for name in stale),
                 ]
             ),
-            undo=(
-                f"rm -f -- {self._ours}\n"
-                f'for file in "$image/kept.$index"/*; do [ ! -e "$file" ] || cp -a -- "$file" {self.directory}/; done'
-            ),
+            undo=_UNDO.format(directory=quote(self.directory), ours=self._ours),
             diff="\n".join([*(f"+ {self.directory}/{n}" for n in put), *(f"- {self.directory}/{n}" for n in stale)]),
         )
         return self.drift(change) if there else self.absent(change)

@@ -14,7 +14,7 @@ from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof, Told, Verdict
 from steps.certificate_sources import source_of
 from steps.section import HOST_ADDRESSES, Section, own_addresses
-from steps.webroot import CHALLENGES, WEBROOT
+from steps.webroot import CHALLENGES, WEBROOT, NoChallenges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ class NginxForAcme(Section):
         return [
             OthersOnPort80(),
             Packages(("nginx",), ("/var/www/html/index.nginx-debian.html", "/var/www/html", "/var/www")),
-            *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}")] if self.serves(site) else []),
+            *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}"), NoChallenges()] if self.serves(site) else []),
             default,
             conf,
             Service("nginx.service"),

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from runbook.script import embed, quote
+from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runbook.script import Reading
     from runbook.target import Target
 
 WEBROOT: Final = "/var/lib/acme-challenge"
@@ -45,3 +47,38 @@ class Webroot:
 
     def _path(self, token: str) -> str:
         return quote(f"{WEBROOT}{CHALLENGES}{token}")
+
+
+@dataclass(frozen=True)
+class NoChallenges(Part):
+    """No challenge is served beyond its order: what is there was left by a run that was cut off."""
+
+    @property
+    def key(self) -> str:
+        """Where they would be."""
+        return f"no challenges left in {WEBROOT}"
+
+    def probe(self) -> str:
+        """The paths of challenges, which begin with their own names (RFC 8555, 8.1), and of halves of them."""
+        return _CHALLENGES_LEFT
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when there is none."""
+        left = found.text.splitlines()
+        if not left:
+            return self.in_order()
+        return self.drift(
+            Change(
+                summary=f"remove {len(left)} of the authority's challenges that a run which was cut off has left",
+                apply=f"rm -f -- {' '.join(map(quote, left))}",
+                diff="\n".join(f"- {path}" for path in left),
+            )
+        )
+
+
+_CHALLENGES_LEFT: Final = f"""\
+for path in {WEBROOT}{CHALLENGES}* {WEBROOT}{CHALLENGES}.*.ipsec-runbook-new; do
+    [ -f "$path" ] || continue
+    case $path in *.ipsec-runbook-new) echo "$path"; continue ;; esac
+    case $(head -c 200 -- "$path" | tr -d '\\000') in "${{path##*/}}".*) echo "$path" ;; esac
+done"""

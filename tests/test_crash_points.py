@@ -22,6 +22,7 @@ from runbook.local import LocalHost
 from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.script import quote
+from steps.authorities import CaCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +81,13 @@ class World:
         self._directory = directory
         self._made = 0
 
-    def host(self, within: Callable[[str], bool] = changes, at: int = 0) -> tuple[Scratch, Step]:
-        """A host anew, to be cut off at a command, and the step for it."""
+    def host(
+        self,
+        within: Callable[[str], bool] = changes,
+        at: int = 0,
+        make: Callable[[Path], Step] | None = None,
+    ) -> tuple[Scratch, Step]:
+        """A host anew, to be cut off at a command, and the step for it: of every kind of change, or as `make` says."""
         self._made += 1
         directory = self._directory / str(self._made)
         tools = directory / "tools"
@@ -92,7 +98,7 @@ class World:
             (tools / name).chmod(0o755)
         (tools / "counter").touch()
         host = Scratch(directory, "here", Cut(tools, within, at))
-        return host, self._step(host.root)
+        return host, (make or self._step)(host.root)
 
     def _step(self, root: Path) -> Step:
         (root / "replaced").write_bytes(b"before\xff")
@@ -296,3 +302,33 @@ def test_a_run_that_ends_at_a_line_of_the_journal_is_finished_by_the_next(
     assert host.tree() == (after if at in {2, 3} else before)
     end_well(host, ours, tmp_path, after)
     undo_all(host, ours, before)
+
+
+def authorities(root: Path) -> Step:
+    """CA certificates, of which one is replaced, one made, and one removed."""
+    for name, text in (("both", b"before"), ("gone", b"before")):
+        (root / f"ipsec-runbook-{name}.pem").write_bytes(text)
+    wanted = {f"ipsec-runbook-{name}.pem": b"after\n" * 500 for name in ("both", "new")}
+    return step("step", {"here": [CaCertificates(str(root), wanted)]})
+
+
+def test_no_authority_is_missing_wherever_an_undoing_is_cut_off(world: World, tmp_path: Path) -> None:
+    """One that is there before and afterwards is there, and whole, in between."""
+    whole, ours = world.host(make=authorities)
+    before = whole.tree()
+    carry_out([ours], [whole], tmp_path)
+    after = whole.tree()
+    whole, ours = world.host(undoes, make=authorities)
+    carry_out([ours], [whole], tmp_path)
+    whole.rollback(ours)
+    assert whole.tree() == before
+    total = commands_of(whole)
+    for at in range(1, total + 1):
+        host, ours = world.host(undoes, at, authorities)
+        carry_out([ours], [host], tmp_path / str(at))
+        with suppress(RunbookError):
+            host.rollback(ours)
+        both = "ipsec-runbook-both.pem"
+        assert host.tree()[both] in {before[both], after[both]}
+        undo_all(host, ours, before)
+    told("undo authorities", total, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from scratch import step
 
 from runbook.errors import StepError
+from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
@@ -38,6 +40,34 @@ def test_a_directory_with_something_of_the_admins_is_kept_and_named(scratch: Cal
     (path / "his").unlink()
     host.rollback(ours)
     assert host.tree() == {}
+
+
+ACL = "system.posix_acl_access"
+READERS = b"".join([struct.pack("<I", 2), *(struct.pack("<HHI", tag, may, who) for tag, may, who in [
+    (0x01, 6, 0xFFFFFFFF), (0x02, 6, 12345), (0x04, 4, 0xFFFFFFFF), (0x10, 6, 0xFFFFFFFF), (0x20, 4, 0xFFFFFFFF),
+])])  # fmt: skip
+"""user::rw- user:12345:rw- group::r-- mask::rw- other::r-- (linux/posix_acl_xattr.h)"""
+
+
+def test_an_access_list_stays_on_a_file_that_is_replaced_and_comes_back_with_it(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    theirs, ours, key = (host.root / name for name in ("theirs", "ours", "key"))
+    for path in (theirs, ours, key):
+        path.write_bytes(b"before\n")
+        os.setxattr(path, ACL, READERS)
+    parts: list[Part] = [
+        Block(str(theirs), "line\n"),
+        File(str(ours), b"x", "664"),
+        File(str(key), b"x", "600", secret=True),
+    ]
+    changes = step("ours", {host.name: parts})
+    host.apply(changes, "1")
+    assert {each.verdict for each in host.look(changes)} == {Verdict.IN_ORDER}
+    assert os.getxattr(theirs, ACL) == os.getxattr(ours, ACL) == READERS
+    mask = READERS.index(struct.pack("<HH", 0x10, 6)) + 2
+    assert os.getxattr(key, ACL)[mask : mask + 2] == b"\0\0", "what is for its owner alone is for nobody named besides"
+    host.rollback(changes)
+    assert [os.getxattr(path, ACL) for path in (theirs, ours, key)] == [READERS] * 3
 
 
 def test_a_directory_below_a_set_group_id_one_gets_the_mode_wanted(scratch: Callable[[], Scratch]) -> None:

@@ -63,6 +63,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "InstalledKey": ("absent\nother\n", "file 644 root:root\nsame\n"),
     "CaCertificate": ("absent\n",),
     "SiteCertificate": ("absent\n",),
+    "NoChallenges": ("/var/lib/acme-challenge/.well-known/acme-challenge/token\n",),
     "CaCertificates": ("", "ipsec-runbook-old.pem file 644 root:root 0\n"),
     "Access": (),  # it answers path by path
     "Sysctl": ("0\n",),

@@ -69,11 +69,11 @@ class Connections:
     def _learn_alone(self, target: Target, facts: str, stale: str = "") -> str:
         """Learn the facts, under our lock where we are to change something; returns who else holds the target.
 
-        What an earlier run left at work there has ended by then. Raises LockedError where another run keeps us from
-        it. `stale` is the lock of a run that is over.
+        What an earlier run left at work there has ended by then, and what it left half-written is gone. Raises
+        LockedError where another run keeps us from it. `stale` is the lock of a run that is over.
         """
         if self._owner:
-            taken = lock.take(self._owner, images.revert_unproved())
+            taken = lock.take(self._owner, f"{images.revert_unproved()}\n{target.sweeping}")
             target.learn(f"{lock.free(stale)}\n{taken}\n{facts}", timeout=APT_SECONDS)
         else:
             target.learn(f"{lock.look()}\n{facts}")
