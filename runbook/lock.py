@@ -1,7 +1,8 @@
 """One run a host at a time: a lock on the host that says who holds it, from where and since when.
 
-It lies in /run, so a reboot of the host removes it. It appears whole or not at all (a hard link, link(2)), and a run
-that died without removing it is recognised from the machine that it ran on.
+It lies in /run, so a reboot of the host removes it. It appears whole or not at all (rename(2)), it is looked at and
+changed by one at a time (flock(2) of its directory), and a run that died without removing it is recognised from the
+machine that it ran on.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def take(owner: Owner, first: str = ":") -> str:
     Where that is `owner`, it waits until no script of another run is at work here any more, then does `first`.
     """
     text = quote(owner.text)
+    take = f"[ -e {PATH} ] || {{ printf '%s\\n' {text} >{PATH}.new && mv {PATH}.new {PATH}; }}"
     return (
-        f"printf '%s\\n' {text} >{PATH}.$$ && {{ ln {PATH}.$$ {PATH} 2>/dev/null || true; rm -f {PATH}.$$; }}\n"
+        f"{_one_at_a_time(take)}\n"
         f'held() {{ [ "$(cat {PATH} 2>/dev/null)" = {text} ]; }}\n'
         f"if held; then\n{_ALONE}fi\nif held; then\n{first}\nfi\n{look()}"
     )
@@ -101,7 +103,12 @@ def take(owner: Owner, first: str = ":") -> str:
 
 def free(owner_text: str) -> str:
     """Shell that frees the lock if it is still held by just this owner."""
-    return f'[ "$(cat {PATH} 2>/dev/null)" != {quote(owner_text)} ] || rm -f {PATH}'
+    return _one_at_a_time(f'[ "$(cat {PATH} 2>/dev/null)" != {quote(owner_text)} ] || rm -f {PATH}')
+
+
+def _one_at_a_time(shell: str) -> str:
+    """Shell that does this while nobody else does: else two runs that find one lock stale free each other's new one."""
+    return f"{{ flock 9; {shell}; }} 9<{Path(PATH).parent}"
 
 
 def _first_line(path: str) -> str:
