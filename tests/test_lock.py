@@ -46,7 +46,8 @@ def test_of_those_who_find_the_same_lock_stale_one_gets_it(path: Path, tmp_path:
         # all see the stale lock at once; who removes it later removes what another has made in its place meanwhile
         tools = tmp_path / str(number)
         tools.mkdir()
-        (tools / "rm").write_text(f'#!/bin/sh\ncase $* in *lock) sleep {0.5 + number * 0.2} ;; esac\nexec /bin/rm "$@"\n')
+        late = f"case $* in *lock) sleep {0.5 + number * 0.2} ;; esac"
+        (tools / "rm").write_text(f'#!/bin/sh\n{late}\nexec /bin/rm "$@"\n')
         (tools / "rm").chmod(0o755)
         at_work.append(start(f"{lock.free(stale)}\n{lock.take(each)}", f"{tools}:{os.environ['PATH']}"))
     told = [each.communicate()[0] for each in at_work]

@@ -2,12 +2,14 @@
 
     python faults.py '{"kill": ["nginx", "home", "intent", "after"]}' resume --file sites.yaml --yes
     python faults.py '{"unproved": ["home", 20]}' resume --file sites.yaml --yes
+    python faults.py '{"published": true}' resume --file sites.yaml --yes
     python faults.py '{"cut": {"home": [3, "begun"]}}' resume --file proxied.yaml --yes
 
 `kill` ends this very process, by SIGKILL, before or after a checkpoint is written; where that checkpoint does not
-come, before the first one of a later step. `unproved` ends it when it is about to prove a
-target's firewall change by a new login. `cut` drops the line to a target at its n-th exec: `before` it is asked
-for, when the channel stands but no script is `sent` yet, or when the script has `begun` on the host.
+come, before the first one of a later step. `unproved` ends it when it is about to prove a target's firewall change by
+a new login, `published` once a challenge of the authority is served. `cut` drops the line to a target at its n-th exec:
+`before` it is asked for, when the channel stands but no script is `sent` yet, or when the script has `begun` on the
+host.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from runbook import cli, images
 from runbook.frame import Frame
 from runbook.ssh import SSHHost
 from steps.procedure import PROCEDURE
+from steps.webroot import Webroot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +98,15 @@ def kill_unproved(target: str, seconds: int) -> None:
         relogin(self)
 
     SSHHost.relogin = proving  # type: ignore[method-assign] # the misfortune
+
+
+def kill_published() -> None:
+    """Have this process killed when an authority's challenge is published, and nobody has looked at it."""
+
+    def check(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Webroot.check = check  # type: ignore[method-assign] # the misfortune
 
 
 class Proxy:
@@ -168,6 +180,8 @@ if __name__ == "__main__":
         kill_at(*fault["kill"])
     if "unproved" in fault:
         kill_unproved(*fault["unproved"])
+    if "published" in fault:
+        kill_published()
     if "cut" in fault:
         cut_at(fault["cut"])
     cli.main()

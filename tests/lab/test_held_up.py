@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
+from faults import product as faulty
 from product import RUNBOOK, Product
 from told import told_as
 
 from lab import Lab
 from runbook import catalogue
 from runbook.lock import PATH, Owner
+from steps.addresses import INTERFACES
+from steps.nginx import CONF
+from steps.webroot import CHALLENGES, WEBROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 SITES = ("home", "vps4")
+UPDATES = "/var/lib/dpkg/updates"
+"""What dpkg had not yet put together when it was interrupted; apt installs nothing until that is done."""
+SERVED = f"{WEBROOT}{CHALLENGES}"
 WAITING = "nginx on home .*Waiting for cache lock"
 
 
@@ -37,6 +44,7 @@ def product() -> Iterator[Product]:
     lab = Lab(f"survive-held-up-{os.getpid()}")
     lab.down()
     lab.up(print)
+    lab.root("vps4", f"dpkg-query -s bash >{UPDATES}/0001")  # as when dpkg was killed at work
     yield Product(lab)
     lab.down()
 
@@ -73,8 +81,14 @@ def reported(lab: Lab, command: str) -> dict[str, Any]:
     return json.loads(max((lab.directory / ".runbook" / "logs").glob(f"*-{command}.json")).read_text())
 
 
+def interrupted(lab: Lab) -> bool:
+    said = lab.root("vps4", "apt-get --yes --download-only install nginx 2>&1", check=False).stdout
+    return "dpkg was interrupted" in said
+
+
 def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> None:
     lab = product.lab
+    assert interrupted(lab)
     before = lab.root("home", "dpkg -l; ls -A /var/lib").stdout
     lab.root("home", "mkdir /var/lib/ipsec-runbook; mount -t tmpfs -o size=16k tmpfs /var/lib/ipsec-runbook")
     lab.root("home", "head -c 16k /dev/zero >/var/lib/ipsec-runbook/full 2>/dev/null", check=False)
@@ -90,6 +104,13 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> 
     assert lab.root("home", "dpkg -l; ls -A /var/lib").stdout == before
     assert journal(lab)["nginx", "home"] == "failed"
     assert journal(lab)["nginx", "vps4"] == "done"
+
+
+def test_an_installation_that_was_interrupted_is_finished_first(product: Product) -> None:
+    lab = product.lab
+    assert journal(lab)["nginx", "vps4"] == "done", "in the run before, beside the host without room"
+    assert not interrupted(lab)
+    assert lab.root("vps4", f"ls {UPDATES}; dpkg --audit; systemctl is-active nginx").stdout == "active\n"
 
 
 def test_a_second_run_is_kept_out_while_dpkg_is_waited_for_in_sight(product: Product, other_place: str) -> None:
@@ -116,6 +137,14 @@ def test_a_second_run_is_kept_out_while_dpkg_is_waited_for_in_sight(product: Pro
     assert [lab.root(site, f"ls {PATH}", check=False).stdout for site in SITES] == ["", ""]
 
 
+def test_a_challenge_that_a_killed_run_left_is_told_by_the_audit(product: Product) -> None:
+    lab = product.lab
+    killed = product.run("resume", "--yes", by=faulty({"published": True}))
+    assert killed.code == -signal.SIGKILL, killed.out + killed.err
+    assert sorted(lab.root(site, f"ls -A {SERVED} | wc -l").stdout for site in SITES) == ["0\n", "1\n"]
+    assert "remove 1 of the authority's challenges" in product.run("audit", "--step", "nginx").out
+
+
 def test_a_second_ctrl_c_stops_at_once_and_the_next_run_goes_on(product: Product) -> None:
     lab = product.lab
     with dpkg_at_work(lab, "home"):
@@ -136,6 +165,8 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_goes_on(product: Product
     again.expect(pexpect.EOF)
     again.close()
     assert again.exitstatus == 0
+    left = [lab.root(site, f"ls -A {SERVED}").stdout for site in SITES]
+    assert left == ["", ""], "the challenge of the run that was killed is gone"
 
 
 def test_runs_killed_while_they_wait_do_not_wait_for_each_other(product: Product) -> None:
@@ -199,4 +230,47 @@ def test_a_file_that_finds_no_room_is_one_sentence_and_leaves_no_half(product: P
     lab.root("vps4", f"rm -r {drop_in}; systemctl daemon-reload")
     done = product.run("resume", "--yes")
     assert done.code == 0, done.out + done.err
+    assert product.audit().code == 0
+
+
+def test_a_file_half_written_beside_one_in_order_is_gone_after_a_run_that_changes_nothing(product: Product) -> None:
+    """As an undoing leaves it that is cut off."""
+    lab = product.lab
+    half = lab.root("home", "tail -qn 1 /var/lib/ipsec-runbook/images/*-nginx/beside").stdout.split()[0]
+    assert half.endswith(".ipsec-runbook-new")
+    lab.root("home", f"echo half >{half}")
+    assert product.run("audit").code == 0
+    assert lab.root("home", f"cat {half}").stdout == "half\n", "an audit changes nothing"
+    assert product.apply().code == 0
+    assert lab.root("home", f"ls {half}", check=False).stdout == ""
+
+
+def test_a_web_server_with_sites_of_the_admins_is_left_alone(product: Product) -> None:
+    lab = product.lab
+    site = "server { listen 80; server_name shop.example.test; location / { return 200 shop; } }"
+    lab.root("vps4", f"mv {CONF} /root/ours; echo '{site}' >/etc/nginx/sites-enabled/shop; systemctl reload nginx")
+    before = lab.root("vps4", "find /etc/nginx -type f -exec sha256sum {} +; systemctl show -p MainPID nginx").stdout
+    found = product.audit()
+    assert ("nginx", "vps4", "port 80") in found.not_in_order
+    assert "/etc/nginx/sites-enabled/shop" in found.out
+    failed = product.run("apply", "--yes")
+    assert failed.code == 1, failed.out
+    assert "nginx serves sites of yours already (/etc/nginx/sites-enabled/shop)" in failed.out
+    after = lab.root("vps4", "find /etc/nginx -type f -exec sha256sum {} +; systemctl show -p MainPID nginx").stdout
+    assert after == before
+    lab.root("vps4", f"rm /etc/nginx/sites-enabled/shop; mv /root/ours {CONF}; systemctl reload nginx")
+    assert product.audit().code == 0
+
+
+def test_an_interface_that_does_not_come_up_at_boot_is_said(product: Product) -> None:
+    lab = product.lab
+    interfaces = "/etc/network/interfaces"
+    lab.root("vps4", f"sed -i.was /^auto.eth0/d {interfaces}")
+    assert product.audit().not_in_order == {("addresses", "vps4", f"file {INTERFACES}")}
+    failed = product.run("apply", "--yes")
+    assert failed.code == 1, failed.out
+    assert "does not bring eth0 up at boot" in failed.out
+    lab.root("vps4", f"sed -i 's/^auto lo/allow-hotplug eth0\\nauto lo/' {interfaces}")
+    assert product.audit().code == 0, "as soon as there is a cable, it comes up"
+    lab.root("vps4", f"mv {interfaces}.was {interfaces}")
     assert product.audit().code == 0
