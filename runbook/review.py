@@ -112,7 +112,8 @@ class Review:
                 continue
             said = f"{value} ({reasons[name]})" if name in reasons else value
             first, *more = self._terminal.wrapped(said, _LABELS + 2)
-            self._terminal.line(f"  {name:{_LABELS}}{first}")
+            label = name.removeprefix("certificate_")
+            self._terminal.line(f"  {label:{_LABELS}}{first}")
             for piece in more:
                 self._terminal.line(f"{'':{_LABELS + 2}}{piece}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def same(request: pytest.FixtureRequest, name: str, seen: str) -> None:
     if request.config.getoption("--update-screens"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert text == path.read_text()
+    difference = "\n".join(unified_diff(path.read_text().splitlines(), text.splitlines(), name, "seen", lineterm=""))
+    assert not difference, difference
 
 
 def normal(seen: str) -> str:

@@ -12,7 +12,7 @@ from product import RUNBOOK, Product
 from screens import Person, same
 
 from lab import Lab, snapshot
-from lab.layout import BEHIND_ROUTER, HOME, ROUTER_INNER
+from lab.layout import BEHIND_ROUTER, ROUTER_INNER
 
 if TYPE_CHECKING:
     import subprocess
@@ -265,13 +265,11 @@ def test_a_host_behind_a_nat_is_known_for_one_and_for_the_ports_that_it_is_sent(
     lab.put_behind_router("home")
     lab.root("home", f"ip addr flush dev eth0; ip addr add {BEHIND_ROUTER}/24 dev eth0")
     lab.root("home", f"ip route replace default via {ROUTER_INNER}")
-    # its name leads to an IPv6 address that is nobody's any more, too
-    targets = ("--ssh", f"home=thejc@{HOME.ipv4}", "--ssh", f"vps4={SECOND}")
-    done = other.pipes("init", "--yes", *targets, "--contact", "me@example.test", "--agree-to-terms")
+    lab.admin(["ip", "neigh", "flush", "dev", "eth0"], check=True)  # it would find out by itself, in ten seconds
+    done = other.pipes("init", "--yes", *FLAGS[:4], "--contact", "me@example.test", "--agree-to-terms")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert f"{BEHIND_ROUTER} (private: behind a NAT) on eth0" in said
     assert f"dynamic (behind a NAT: its own address is {BEHIND_ROUTER})" in said
     assert "port 80 of home.example.test (203.0.113.10): leads to this host, where nginx answers" in said
-    assert "! port 80 of home.example.test (2001:db8:113::10): nothing arrives at this host" in said
-    assert "Mend what is marked with !" in said
+    assert "!" not in said
