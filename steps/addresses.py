@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.resources.address import Address, UnreachableRoute
 from runbook.resources.file import File
 from runbook.step import Part, Told, Verdict
+from steps import inherited
 from steps.outdated_addresses import INTERFACES, Outdated
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
@@ -60,7 +61,8 @@ printf 'interfaces_at_boot=%s\\n' "$at_boot"
         outer = [Told(f"outer address {each}", Verdict.UNKNOWN, f"{target} {_BEHIND_NAT}") for each in missing]
         live = [Address(address, interface) for address, interface in addresses]
         routes = [UnreachableRoute(str(each)) for each in refused]
-        return [*outer, *self._taken(site, facts), stored, *live, *routes, Outdated(wanted)]
+        by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
+        return [*outer, *self._taken(site, facts), stored, by_hand, *live, *routes, Outdated(wanted)]
 
     def addresses(self, site: Site) -> Sequence[tuple[Interface, str]]:
         """Each address of the site with the interface that carries it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.file import File
 from runbook.step import Later, Part
-from steps import pki
+from steps import inherited, pki
 from steps.authorities import CaCertificates, ca_name
 from steps.key_places import place_of
 from steps.section import Section
@@ -53,6 +53,7 @@ class Credentials(Section):
             CaCertificates(style.ca_directory, authorities)
             if authorities
             else Later("CA certificates in", style.ca_directory, "certificate"),
+            *inherited.credentials(site),
         ]
 
 

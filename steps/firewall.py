@@ -15,6 +15,7 @@ from steps import netfilter_persistent, nftables, saved_iptables
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from steps.inherited import OutdatedRules
     from steps.openings import Opening
 
 
@@ -27,6 +28,9 @@ class Backend(Protocol):
 
     def parts(self, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
         """What the host should look like for the openings to be there, now and after a reboot."""
+
+    def retired(self, outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -> Sequence[Part]:
+        """What it should look like without these rules."""
 
 
 BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType(
@@ -64,6 +68,12 @@ FACTS: Final = "\n".join(
     ]
 )
 """What has to be known of a host before the openings can be stated there."""
+
+
+def retired_parts(outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -> Sequence[Part]:
+    """What a host should look like without these rules, where its firewall is one that is worked."""
+    backend = BACKENDS.get(facts.get("firewall_managers", ""))
+    return backend.retired(outdated, facts) if backend else ()
 
 
 def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:

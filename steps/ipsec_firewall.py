@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.file import File
 from runbook.resources.sysctl import Sysctl
-from steps import firewall
+from steps import firewall, inherited
 from steps.openings import Opening
 from steps.section import Section
 
@@ -70,7 +70,7 @@ class IpsecFirewall(Section):
 
     name: ClassVar[str] = "ipsec-firewall"
     title: ClassVar[str] = "Firewall for IPsec"
-    facts: ClassVar[str] = firewall.FACTS + _UPLINKS
+    facts: ClassVar[str] = firewall.FACTS + _UPLINKS + inherited.OTHER_TUNNELS
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Forwarding, but advertisements first; then the rules, in force and stored."""
@@ -83,6 +83,8 @@ class IpsecFirewall(Section):
             *(Sysctl(f"net/ipv6/conf/{each}/accept_ra", "2", why) for each in uplinks),
             *(Sysctl(each, "1") for each in forwarding),
             File(SYSCTL_FILE, _sysctl_file(uplinks, forwarding).encode()),
+            # first, so that rollback, which begins with the last, finds each place as it was
+            *firewall.retired_parts(inherited.rules(self.network, site, facts), facts),
             *firewall.firewall_parts("ipsec", self.openings(site), facts),
         ]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.resources.iptables import Family
+    from steps.inherited import OutdatedRules
     from steps.openings import Opening
 
 FILE: Final = "/etc/nftables.conf"
@@ -56,6 +57,10 @@ fi
             return [*found, Told(f"firewall for {purpose}", Verdict.IN_ORDER, why)]
         note = "" if "firewall_loader" in facts else f"nothing loads {FILE} at boot: systemctl enable nftables"
         return [*found, LiveNftRules(purpose, in_force), StoredNftRules(purpose, kept, note, path=FILE)]
+
+    def retired(self, outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002
+        """None: the article's are iptables'."""
+        return ()
 
 
 NFTABLES: Final = Nftables()

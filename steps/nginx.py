@@ -12,6 +12,7 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof, Told, Verdict
+from steps import inherited
 from steps.certificate_sources import source_of
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 from steps.webroot import CHALLENGES, WEBROOT, NoChallenges
@@ -53,7 +54,7 @@ class NginxForAcme(Section):
 
     name: ClassVar[str] = "nginx"
     title: ClassVar[str] = "Installing and configuring nginx"
-    facts: ClassVar[str] = HOST_ADDRESSES
+    facts: ClassVar[str] = HOST_ADDRESSES + inherited.NGINX
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The package, the webroot, the one server, the running daemon."""
@@ -61,15 +62,17 @@ class NginxForAcme(Section):
             return [not_asked("web server")]
         site = self.site(target)
         default = Absent(DEFAULT, "its default server would answer in our place", "nginx-common")
+        by_hand = inherited.web_server(facts, CONF)
         conf = File(CONF, self._conf(site, own_addresses(site, facts)).encode(), validator=_IN_PLACE)
         return [
-            OthersOnPort80(),
+            OthersOnPort80(tuple(each.path for each in by_hand)),
             Packages(("nginx",), ("/var/www/html/index.nginx-debian.html", "/var/www/html", "/var/www")),
             *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}"), NoChallenges()] if self.serves(site) else []),
             default,
+            *by_hand,
             conf,
             Service("nginx.service"),
-            NginxLoaded(follows=(default.key, conf.key)),
+            NginxLoaded(follows=(default.key, *(each.key for each in by_hand), conf.key)),
         ]
 
     def checks(self) -> Sequence[Check]:
@@ -160,6 +163,9 @@ def _ask(address: str) -> str:
 class OthersOnPort80(Part):
     """Whoever serves port 80 already: a default server of ours would take their visitors, so nothing is touched."""
 
+    going: tuple[str, ...] = ()
+    """Files of servers that ours takes the place of."""
+
     @property
     def key(self) -> str:
         """The port."""
@@ -177,9 +183,9 @@ class OthersOnPort80(Part):
             return self.unknown(
                 f"{others[0]} listens there already; web servers other than nginx are not supported yet"
             )
-        if files.split():
+        if staying := [each for each in files.split() if each not in self.going]:
             return self.unknown(
-                f"nginx serves sites of yours already ({', '.join(files.split())}), and a default server of ours could "
+                f"nginx serves sites of yours already ({', '.join(staying)}), and a default server of ours could "
                 "take their visitors: sharing it with them is not supported yet, so nothing is touched"
             )
         return self.in_order()

@@ -15,10 +15,12 @@ from runbook.resources.iptables import (
     SURVEY,
     Chain,
     LiveRules,
+    RetiredRules,
     Rule,
     StoredRules,
     parse_survey,
 )
+from runbook.resources.retired import RetiredLines
 from runbook.resources.way_in import WayIn
 from runbook.step import Part, Told, Verdict
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.resources.iptables import Family
+    from steps.inherited import OutdatedRules
     from steps.openings import Opening
 
 
@@ -74,6 +77,19 @@ done
             found += self._family(family, purpose, [each for each in openings if each.family == family], facts)
         in_force = tuple(each.key for each in found if isinstance(each, LiveRules))
         return [*found, WayIn(self.files, in_force)] if in_force else found
+
+    def retired(self, outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -> Sequence[Part]:
+        """They are taken out of those in force, and made remarks in the file."""
+        found: list[Part] = []
+        for each in outdated:
+            family = each.family
+            if facts.get(f"firewall_live_{family}"):
+                found.append(RetiredRules(family, each.what, (), reasons=each.reasons))
+            if facts.get(f"firewall_stored_{family}") and f"firewall_damage_{family}" not in facts:
+                which = f"hit = /{'|'.join(pattern for pattern, _ in each.reasons)}/"
+                test = f'{PROGRAMS[family]}-restore -w {LOCK_SECONDS} --test <"$new"'
+                found.append(RetiredLines(self.files[family], each.what, each.reasons, which, test))
+        return found
 
     def _family(
         self, family: Family, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]

@@ -141,5 +141,6 @@ def test_every_script_of_the_sections_passes_shellcheck(vps4: Namespace, target:
     for step in (WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))):
         shellcheck(step.facts)
         for each in verify(step, target):
-            assert each.change
-            shellcheck(each.probe, each.change.save, each.change.apply, each.change.undo)
+            shellcheck(each.probe)
+            if each.change:
+                shellcheck(each.change.save, each.change.apply, each.change.undo)

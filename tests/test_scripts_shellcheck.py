@@ -45,6 +45,7 @@ FACTS: Final[Sequence[Mapping[str, str]]] = (
     {
         "interfaces": "ifupdown",
         "uplinks_by_ra": "eth0",
+        "nginx_by_hand": "/etc/nginx/sites-enabled/default_server.conf",
         **{f"firewall_{kind}_{family}": SURVEY for kind in ("live", "stored") for family in (4, 6)},
     },
 )
@@ -69,6 +70,11 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Sysctl": ("0\n",),
     "LiveRules": ("", "*filter\n"),
     "StoredRules": ("", "*filter\n"),
+    "RetiredRules": ("*filter\n-A INPUT -p udp -m udp --sport 500 --dport 500 -j ACCEPT\n",),
+    "RetiredLines": ("up ip addr add fd00::1/128 dev eth0\n",),
+    "SetAside": ("file 644 root:root 0\nabsent\n", "link x\nabsent\n"),
+    "Withheld": ("775 /etc/ssl/an other\n",),
+    "OldAuthorities": ("gone DST_Root_CA_X3.pem\nexpired old.pem\n",),
     "Address": ("", "eth0 inet6 2001:db8::1/64 scope global \n"),
     "UnreachableRoute": ("absent\n",),
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),

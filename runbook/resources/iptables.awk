@@ -1,5 +1,6 @@
 # What iptables-save prints, or a file of its format, seen from the rules that carry one mark: "ours".
-# Reads the rules; says in `mode`, of the variables `mark` and `wanted` in the environment:
+# Where `pattern` is set, a regular expression, the rules meant are those of that form instead.
+# Reads the rules; says in `mode`, of the variables `mark`, `pattern` and `wanted` in the environment:
 #   ours     our rules, one that no packet can reach behind "# out of reach: "
 #   kept     our rules as lines of `wanted`, each with its place in its chain
 #   others   the other rules in the chains of `wanted`
@@ -66,6 +67,11 @@ function place(table, chain, protocols,    i) {
     i = terminal(table, chain, protocols)
     while (i > 1 && tidied[table, chain, i - 1] ~ / -j (LOG|NFLOG|ULOG)( |$)/) i--
     return i
+}
+
+function is_ours(rule) {
+    if (ENVIRON["pattern"] != "") return rule ~ ENVIRON["pattern"]
+    return ENVIRON["mark"] != "" && rule ~ (" --comment \"?" ENVIRON["mark"] "\"? ")
 }
 
 # Take `wanted` apart, and find the places in it that are to be found.
@@ -158,7 +164,7 @@ $0 == "### " ENVIRON["mark"] " ###" { ours[NR] = 1 }
     chain = words[2]
     key = table SUBSEP chain
     all[key]++
-    if (ENVIRON["mark"] != "" && (raw " ") ~ (" --comment \"?" ENVIRON["mark"] "\"? ")) {
+    if (is_ours(raw " ")) {
         ours[NR] = 1
         mine_rule[++mine] = raw; mine_table[mine] = table; mine_chain[mine] = chain
         mine_place[mine] = all[key]; mine_behind[mine] = size[key] + 0

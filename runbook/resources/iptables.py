@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final, Literal
 
+from runbook.resources.retired import Reasons, why
 from runbook.resources.rules import OUT_OF_REACH, MarkedRules, RulesInFile, RulesInForce, awk
+from runbook.script import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from runbook.script import Reading
+    from runbook.step import Finding
 
 Family = Literal[4, 6]
 
@@ -118,6 +123,33 @@ class LiveRules(_Rules, RulesInForce):
     def load(self) -> str:
         """iptables-restore, which leaves alone what it is not told of."""
         return f"{self.program}-restore -w {LOCK_SECONDS} --noflush"
+
+
+@dataclass(frozen=True)
+class RetiredRules(LiveRules):
+    """Rules of the admin's in force that are outdated: they are taken out; rollback puts each in its place again."""
+
+    reasons: Reasons = field(kw_only=True)
+    """Each behind an extended regular expression that such a rule has, as iptables-save prints it."""
+
+    @property
+    def key(self) -> str:
+        """What the rules are, and the program."""
+        return f"{self.purpose} in force ({self.program})"
+
+    @property
+    def which(self) -> str:
+        """Those of that form."""
+        return f"pattern={quote('|'.join(pattern for pattern, _ in self.reasons))}"
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when there is none."""
+        finding = super().judge(found)
+        return replace(finding, note=why(self.reasons, found.text.splitlines())) if finding.change else finding
+
+    def _summary(self, where: str, have: Sequence[str]) -> str:  # noqa: ARG002 - they are taken from there
+        count = sum(not line.startswith("*") for line in have)
+        return f"take {count} out of those in force ({self.program}): {self.purpose}"
 
 
 @dataclass(frozen=True)

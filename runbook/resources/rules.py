@@ -84,10 +84,13 @@ class MarkedRules(Part):
 
     def _functions(self) -> str:
         """Shell: what every script about these rules starts with."""
-        return (
-            f'rb_rules() {{ mark={self.mark} wanted="$wanted" ended="${{ended:-}}" awk -v mode="$1" {self.awk}; }}\n'
-            f"wanted={quote(chr(10).join(self.placed))}\n"
-        )
+        told = f'{self.which} wanted="$wanted" ended="${{ended:-}}"'
+        return f'rb_rules() {{ {told} awk -v mode="$1" {self.awk}; }}\nwanted={quote(chr(10).join(self.placed))}\n'
+
+    @property
+    def which(self) -> str:
+        """What tells the awk program the rules that are meant: an assignment in the shell."""
+        return f"mark={self.mark}"
 
     def _summary(self, where: str, have: Sequence[str]) -> str:
         had = sum(not line.startswith("*") for line in have)
