@@ -36,7 +36,8 @@ class IpsecInstallation(Section):
         """The packages, the daemon running, the legacy one never."""
         style = style_of(self.site(target))
         return [
-            Packages((*style.packages, *self.network.ipsec.extra_packages)),
+            # first, or the new daemon starts without the port that the old one holds
             Masked("strongswan-starter.service", "two daemons would fight for UDP port 500"),
+            Packages((*style.packages, *self.network.ipsec.extra_packages)),
             Service(style.unit),
         ]

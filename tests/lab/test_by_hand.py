@@ -1,0 +1,191 @@
+"""A host set up by hand from the article: what is outdated is named, brought in order, and no line is lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import by_hand
+import pytest
+from made_pki import issue
+from product import Product
+
+from lab import Lab
+from lab.layout import VPS4
+from runbook.resources.retired import RETIRED
+from steps import pki
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from product import Run
+
+pytestmark = pytest.mark.lab
+
+SSL: Final = f"/etc/ssl/{VPS4.fqdn}"
+PREPARE: Final = f"""\
+set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update >/dev/null
+apt-get -q -y install --no-install-recommends nginx strongswan-charon strongswan-starter libcharon-extra-plugins \\
+    libstrongswan-standard-plugins libstrongswan-extra-plugins >/dev/null
+rm /etc/nginx/sites-enabled/default
+mkdir -p {SSL} /etc/ssl/LetsEncrypt /etc/apparmor.d/local
+cd {SSL}
+openssl ecparam -out vps4_johncook_co_uk.key1 -name secp384r1 -genkey -noout
+openssl req -new -x509 -days 90 -key vps4_johncook_co_uk.key1 -subj /CN={VPS4.fqdn} -out vps4_johncook_co_uk.chained.pem
+openssl ec -in vps4_johncook_co_uk.key1 -inform PEM -outform DER -out vps4_johncook_co_uk.key1 2>/dev/null
+chown thejc:sudo {SSL}
+chmod 775 {SSL}
+chmod 400 vps4_johncook_co_uk.key1
+chown root:thejc vps4_johncook_co_uk.key1
+"""
+FINISH: Final = """\
+set -e
+iptables-restore </etc/network/iptables.save
+ip addr add fdd7:5938:e2e6:3::8e71 dev eth0
+systemctl restart nginx strongswan-starter
+"""
+
+
+def of_the_lab(text: str) -> str:
+    """The article's text with the names and addresses of the lab."""
+    return text.replace("185.133.75.14", VPS4.ipv4).replace("johncook.co.uk", "example.test")
+
+
+def plant(lab: Lab) -> None:
+    """Make vps4 as the article leaves it."""
+    lab.root("vps4", PREPARE)
+    root = lab.layout.root("vps4")
+    for path, text in {
+        "etc/nginx/sites-enabled/default_server.conf": by_hand.NGINX,
+        "etc/ipsec.conf": by_hand.CONF,
+        "etc/ipsec.secrets": by_hand.SECRETS,
+        "etc/apparmor.d/local/usr.lib.ipsec.charon": by_hand.APPARMOR,
+    }.items():
+        (root / path).write_text(of_the_lab(text))
+    rules, interfaces = root / "etc/network/iptables.save", root / "etc/network/interfaces"
+    rules.write_text(rules.read_text().replace("COMMIT\n", f"{by_hand.IPTABLES}COMMIT\n"))
+    interfaces.write_text(interfaces.read_text() + f"    {by_hand.INTERFACE}")
+    now = datetime.now(UTC)
+    for name, days in {
+        "isrgrootx1": 999,
+        "lets-encrypt-x3-cross-signed": -9,
+        "lets-encrypt-x4-cross-signed": -9,
+    }.items():
+        made = issue(name, None, before=now - timedelta(days=1999), after=now + timedelta(days=days))
+        (root / f"etc/ssl/LetsEncrypt/{name}.pem").write_bytes(pki.to_pem(made.cert))
+    for name, target in by_hand.CA_LINKS.items():
+        (root / "etc/ipsec.d/cacerts" / name).symlink_to(target)
+    lab.root("vps4", FINISH)
+
+
+FILES: Final = (
+    "/etc/nginx/sites-enabled/default_server.conf",
+    "/etc/network/interfaces",
+    "/etc/network/iptables.save",
+    "/etc/network/ip6tables.save",
+    "/etc/ipsec.conf",
+    "/etc/ipsec.secrets",
+    "/etc/apparmor.d/local/usr.lib.ipsec.charon",
+    f"{SSL}/vps4_johncook_co_uk.chained.pem",
+)
+OUTDATED: Final = {
+    ("nginx", FILES[0]): "it answers challenges and nothing else",
+    ("ipsec-firewall", "outdated rules for IPsec in force (iptables)"): "a NAT on the way",
+    ("ipsec-firewall", "outdated rules for IPsec in /etc/network/iptables.save"): "policy rules of the wrong family",
+    ("credentials", f"permissions of {SSL}"): "can put a key of theirs into it",
+    ("credentials", "outdated CA certificates in /etc/ipsec.d/cacerts"): "can verify nothing any more",
+    ("addresses", "addresses of the private network added by hand in /etc/network/interfaces"): "being checked",
+}
+"""What is named, and a word of why."""
+
+
+def texts(lab: Lab) -> dict[str, str]:
+    return {path: lab.root("vps4", f"cat {path}").stdout for path in FILES}
+
+
+def state(lab: Lab) -> str:
+    """All that was planted, and the rules in force, but for what counts and dates them."""
+    planted = f"{' '.join(FILES)} {SSL} {SSL}/* /etc/ipsec.d/cacerts /etc/ipsec.d/cacerts/* /etc/nginx/sites-*/*"
+    script = (
+        f"for each in {planted}; do\n"
+        '    stat -c "%N %A %U %G" "$each"; [ ! -f "$each" ] || sha256sum "$each"\ndone\n'
+        "iptables-save | sed 's/ *\\[.*//; /^#/d'; ip -6 address show to fdd7:5938:e2e6::/48 | grep -o 'inet6 [^ ]*'"
+    )
+    return lab.root("vps4", script).stdout
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    lab = Lab("by-hand")
+    lab.down()
+    lab.up(print)
+    plant(lab)
+    yield Product(lab)
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def before(product: Product) -> tuple[dict[str, str], str]:
+    return texts(product.lab), state(product.lab)
+
+
+@pytest.fixture(scope="module")
+def audited(product: Product, before: object) -> Run:  # noqa: ARG001 - first
+    return product.audit()
+
+
+def notes(run: Run) -> dict[tuple[str, str], str]:
+    return {
+        (step["name"], part["part"]): part["note"]
+        for step in run.document["steps"]
+        for part in step["parts"]
+        if part["target"] == "vps4" and part["verdict"] == "drift"
+    }
+
+
+def test_what_is_outdated_is_named_and_why(audited: Run) -> None:
+    found = notes(audited)
+    named = {(step, part.removeprefix("outdated file ")): note for (step, part), note in found.items()}
+    assert {key: words in named.get(key, "") for key, words in OUTDATED.items()} == dict.fromkeys(OUTDATED, True)
+
+
+@pytest.fixture(scope="module")
+def applied(product: Product, audited: Run) -> Run:
+    done = product.apply()
+    assert done.code == 0, done.err
+    assert done.not_in_order == audited.not_in_order
+    return done
+
+
+@pytest.mark.usefixtures("applied")
+def test_it_is_brought_in_order_with_a_tunnel_and_stays_so(product: Product) -> None:
+    again = product.apply()
+    assert (again.code, again.changes) == (0, {})
+    assert product.audit().code == 0
+
+
+@pytest.mark.usefixtures("applied")
+def test_no_line_of_the_admins_is_lost(product: Product, before: tuple[dict[str, str], str]) -> None:
+    moved = {FILES[0]: FILES[0].replace("enabled", "available")}
+    for path, text in before[0].items():
+        now = product.lab.root("vps4", f"cat {moved.get(path, path)}").stdout.replace(RETIRED, "").splitlines()
+        assert [line for line in text.splitlines() if line not in now] == [], path
+        kept = [line for line in now if line in text.splitlines()]
+        assert kept == text.splitlines(), f"{path}: in their order"
+
+
+@pytest.mark.usefixtures("applied")
+def test_after_a_reboot_all_is_in_order(product: Product) -> None:
+    product.lab.reboot("vps4")
+    assert product.lab.root("vps4", "systemctl is-failed networking", check=False).stdout.strip() == "active"
+    assert {part for part in product.audit().not_in_order if part[1] == "vps4" and part[0] != "ping"} == set()
+
+
+@pytest.mark.usefixtures("applied")
+def test_rollback_gives_it_back_byte_for_byte(product: Product, before: tuple[dict[str, str], str]) -> None:
+    done = product.run("rollback", "--all", "--yes")
+    assert done.code == 0, done.out + done.err
+    assert texts(product.lab) == before[0]
+    assert state(product.lab) == before[1]
