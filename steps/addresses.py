@@ -26,7 +26,7 @@ class AddingAddresses(Section):
     connection is loaded. They are added without duplicate address detection: an address still being checked at boot is
     why the article's tunnel stayed down after a restart. What is for the private network and has no route yet is
     refused (RFC 4193, 4.3), so that it never leaves unencrypted by the default route; likewise what is for another
-    site's IPv4 subnet.
+    site's IPv4 subnet. Lines by hand that add them in /etc/network/interfaces become remarks.
 
         ip -6 address replace fdd7:5938:e2e6:3::8e71/128 dev eth0 nodad
         nano /etc/network/interfaces.d/ipsec-runbook

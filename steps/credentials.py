@@ -25,7 +25,8 @@ class Credentials(Section):
 
     The certificate goes alone into one file and each CA certificate into one of its own, since strongSwan reads only
     the first certificate of a file: the chain in one piece, as every CA hands it out, ends in `no issuer certificate
-    found`. CA files of an earlier chain are removed, or they would go on being trusted.
+    found`. CA files of an earlier chain are removed, or they would go on being trusted; so are expired
+    ones in /etc/ipsec.d. Keys by hand in /etc/ssl are no longer for others to read or to replace.
 
         scp home.key root@home:/etc/swanctl/private/      (0400 from the start)
         scp home.pem root@home:/etc/swanctl/x509/

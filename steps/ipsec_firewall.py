@@ -46,7 +46,9 @@ class IpsecFirewall(Section):
     (the source port is not asked for: a NAT on the way changes it) and ESP, in both families. The decrypted ones are
     known by the policy match, and by being from the other site's networks to this one's: no packet that came
     unencrypted has such a policy, whatever its addresses say. All this is put where the admin's own rules accept new
-    connections, in force under a timer that takes it back unless a new login is proved possible, then stored.
+    connections, in force under a timer that takes it back unless a new login is proved possible, then stored. Rules by
+    hand that do no good go, and become remarks in the file: those that ask for source port 500 or 4500, and policy
+    rules of iptables where all tunnels carry IPv6.
 
         ip6tables -A in-new -p udp --dport 500 -j ACCEPT
         ip6tables -A in-new -p udp --dport 4500 -j ACCEPT
@@ -55,6 +57,7 @@ class IpsecFirewall(Section):
         ip6tables -A INPUT -s fdd7:5938:e2e6:1::/64 -d fdd7:5938:e2e6:8e71::/64
             -m policy --dir in --pol ipsec --proto esp -j ACCEPT
         ip6tables -A FORWARD (the same with --dir in, and with --dir out the other way round)
+        (where nftables rules: nft add rule inet filter input meta l4proto esp accept; `meta ipsec exists` for --dir in)
         sysctl -w net.ipv6.conf.eth0.accept_ra=2      (only where the default route comes by router advertisements)
         sysctl -w net.ipv6.conf.all.forwarding=1      (and net.ipv4, where the sites have IPv4 subnets)
         nano /etc/sysctl.d/60-ipsec-runbook.conf

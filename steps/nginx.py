@@ -36,7 +36,8 @@ class NginxForAcme(Section):
 
     Everything outside `/.well-known/acme-challenge/` is closed without an answer (nginx's 444). Where one site serves
     the challenges of all, the others send the authority there (307). The server listens on both families, and on the
-    site's own addresses too, since a more specific `listen` of another server would win over a wildcard.
+    site's own addresses too, since a more specific `listen` of another server would win over a wildcard. A server by
+    hand that does the same, as in the article, makes way: it is moved to sites-available.
 
         apt-get install nginx
         rm /etc/nginx/sites-enabled/default

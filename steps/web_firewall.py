@@ -31,7 +31,8 @@ class WebFirewall(Section):
     It asks over IPv6 first where the name has such an address, so both families are opened, for the site's static
     addresses; in a family without any, for what arrives by its interface. The rule goes where the admin's own rules
     accept new connections (the chain `in-new` in the article). It is first put in force, under a timer that takes it
-    back unless a new login has proved that one is still possible, and then into the file that is loaded at boot.
+    back unless a new login has proved that one is still possible, and then into the file that is loaded at boot: the
+    article's, netfilter-persistent's (/etc/iptables/rules.v4, rules.v6), or nftables' own (/etc/nftables.conf).
 
         nano /etc/network/iptables.save
             ### ipsec-runbook:web ###
@@ -47,7 +48,7 @@ class WebFirewall(Section):
     With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is opened.
 
     What can go wrong: the provider, or the router in front of the host, has a firewall of its own; nothing loads the
-    file at boot; ufw or firewalld manages the rules, and is not touched.
+    file at boot; ufw or firewalld manages the rules, or two managers do, and nothing is touched.
     """
 
     name: ClassVar[str] = "web-firewall"

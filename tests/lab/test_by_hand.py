@@ -177,6 +177,30 @@ def test_no_line_of_the_admins_is_lost(product: Product, before: tuple[dict[str,
 
 
 @pytest.mark.usefixtures("applied")
+def test_the_rules_land_where_the_admins_accept_new_connections(product: Product) -> None:
+    lines = product.lab.root("vps4", "cat /etc/network/iptables.save").stdout.splitlines()
+    marks = [lines.index(f"### ipsec-runbook:{purpose} ###") for purpose in ("web", "ipsec")]
+    assert lines.index("-A in-new -p tcp -m tcp --dport 22 -j ACCEPT") < min(marks)
+    rules = [line.split(" -m comment ")[0] for line in lines if 'comment "ipsec-runbook:' in line]
+    assert rules == [
+        f"-A in-new -d {VPS4.ipv4}/32 -p tcp -m tcp --dport 80",
+        "-A in-new -p udp -m udp --dport 500",
+        "-A in-new -p udp -m udp --dport 4500",
+        "-A in-new -p esp",
+    ]
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_file_that_nothing_loads_at_boot_is_said(product: Product) -> None:
+    product.lab.root("vps4", "chmod -x /etc/network/if-pre-up.d/firewall")
+    parts = [part for step in product.audit().document["steps"] for part in step["parts"] if part["target"] == "vps4"]
+    product.lab.root("vps4", "chmod +x /etc/network/if-pre-up.d/firewall")
+    notes = {part["part"]: part["note"] for part in parts if part["part"].startswith("rules in ")}
+    assert len(notes) == 4
+    assert all("nothing seen on this host loads" in note for note in notes.values())
+
+
+@pytest.mark.usefixtures("applied")
 def test_after_a_reboot_all_is_in_order(product: Product) -> None:
     product.lab.reboot("vps4")
     assert product.lab.root("vps4", "systemctl is-failed networking", check=False).stdout.strip() == "active"
@@ -189,3 +213,23 @@ def test_rollback_gives_it_back_byte_for_byte(product: Product, before: tuple[di
     assert done.code == 0, done.out + done.err
     assert texts(product.lab) == before[0]
     assert state(product.lab) == before[1]
+
+
+DAMAGED: Final = {
+    "iptables-restore does not take /etc/network/iptables.save as it is": (
+        "/etc/network/iptables.save",
+        "echo '-A INPUT -j' >>/etc/network/iptables.save",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", DAMAGED)
+def test_a_damaged_file_is_named_and_untouched(product: Product, before: object, words: str) -> None:  # noqa: ARG001
+    path, damage = DAMAGED[words]
+    product.lab.root("vps4", f"cp -a {path} /root/kept; {damage}")
+    damaged = product.lab.root("vps4", f"cat {path}").stdout
+    run = product.apply()
+    assert run.code == 1
+    assert [each["error"] for each in run.document["failures"] if words in each["error"]]
+    assert product.lab.root("vps4", f"cat {path}; mv /root/kept {path}").stdout == damaged
