@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from steps import pki
+from steps import inherited, pki
 from steps.credentials import ca_files
 from steps.section import Section
 from steps.site_certificate import settled_chain, trust_anchors
@@ -49,4 +49,6 @@ class Connection(Section):
         if chain and authorities:
             loaded = pki.split_chain(b"".join(authorities.values()))
             wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)))
-        return style_of(site).connections(self.network.ends(site), wanted)
+        ends = self.network.ends(site)
+        by_hand = inherited.connections(end.connection for end in ends)
+        return [*by_hand, *style_of(site).connections(ends, wanted)]

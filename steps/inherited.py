@@ -3,13 +3,13 @@
 Each section states the parts of its own subject, so that nothing is taken away before there is something better. What
 is outdated is made a remark, or goes where it is not read, and rollback has it back:
 
-    a server of nginx's that only answers challenges     ours does so, for the same addresses            nginx
-    rules that ask for source port 500 or 4500           a NAT on the way changes that port              ipsec-firewall
-    policy rules of iptables, where tunnels carry IPv6   what comes out passes ip6tables: never matched  ipsec-firewall
-    keys that others may read, in a directory (775)
-    in which others may put theirs                       a key is for root alone                         credentials
-    CA certificates that have expired, or are gone       the roots of 2016: DST Root X3, X3, X4          credentials
-    `up ip addr add` of an address of ours               fails where it is there; checked when charon starts  addresses
+    nginx            a server that only answers challenges: ours does so, for the same addresses
+    ipsec-firewall   rules that ask for source port 500 or 4500: a NAT on the way changes that port
+                     policy rules of iptables where tunnels carry IPv6: what comes out passes ip6tables
+    credentials      keys that others may read, or a directory (775) into which others may put theirs
+                     CA certificates that have expired, or are gone: DST Root X3, Let's Encrypt X3 and X4
+    addresses        `up ip addr add`: fails where the address is there; it is still checked as charon starts
+    connection       a section of ipsec.conf for a tunnel of ours: two descriptions; a subnet listed twice
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from runbook.resources.modes import Withheld
 from runbook.resources.retired import RetiredLines, SetAside
 from runbook.script import quote
-from runbook.step import Change, Finding, Part
+from runbook.step import Change, Finding, Part, Told, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from steps.network import Network, Site
 
 INTERFACES: Final = "/etc/network/interfaces"
+IPSEC_CONF: Final = "/etc/ipsec.conf"
+_STARTER: Final = "/usr/lib/ipsec/starter"
 
 NGINX: Final = """\
 nginx_others='root|alias|try_files|index|(proxy|fastcgi|uwsgi|scgi|grpc)_pass|ssl_certificate'
@@ -128,6 +130,71 @@ def addresses(own: Iterable[str]) -> Part:
         (("", why),),
         rf"hit = /^[ \t]*(pre-|post-)?up[ \t]+{ip}({'|'.join(own)})(\/[0-9]+)?[ \t]/",
     )
+
+
+OTHER_DAEMON: Final = """\
+other_ike_daemon=
+for each in libreswan openswan racoon; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$each" 2>/dev/null)" != installed ] || other_ike_daemon=$each
+done
+# one that is no package is known by its process
+if [ -z "$other_ike_daemon" ] && grep -qsx pluto /proc/[0-9]*/comm; then other_ike_daemon=libreswan; fi
+printf 'other_ike_daemon=%s\\n' "$other_ike_daemon"
+"""
+"""The fact `other_ike_daemon`: what negotiates IPsec on the host in strongSwan's place."""
+
+
+def other_daemon(facts: Mapping[str, str]) -> Sequence[Part]:
+    """Why strongSwan cannot be installed: it is left to the admin to give up what is there."""
+    name = facts.get("other_ike_daemon", "")
+    if not name:
+        return ()
+    why = (
+        f"{name} does this on this host already, and the two cannot share UDP ports 500 and 4500: nothing of it is "
+        "touched. Remove it, if it is no longer needed, and run this again"
+    )
+    return [Told(f"no other daemon than strongSwan ({name})", Verdict.UNKNOWN, why)]
+
+
+def connections(names: Iterable[str]) -> Sequence[RetiredLines]:
+    """The sections of ipsec.conf for tunnels that are described from sites.yaml."""
+    return [_section(name) for name in names]
+
+
+def _section(name: str) -> RetiredLines:
+    return RetiredLines(
+        IPSEC_CONF,
+        f"connection {name} by hand",
+        (
+            ("", "the same tunnel is described from sites.yaml"),
+            (r"subnet\s*=\s*(?:.*,)?\s*([^\s,]+)\s*,(?:.*,)?\s*\1\s*(?:,|$)", "a subnet is listed twice"),
+            (r"^\s*keyingtries\s*=\s*1\s*$", "it is tried once, and then given up"),
+        ),
+        f'if (/^conn[ \\t]/) conn = $2; else if (/^[^ \\t#]/) conn = ""; hit = conn == "{name}"',
+    )
+
+
+@dataclass(frozen=True)
+class SoundConf(Part):
+    """An ipsec.conf that its own reader takes: in one that is damaged nobody can tell what the admin meant."""
+
+    @property
+    def key(self) -> str:
+        """The file."""
+        return f"{IPSEC_CONF} as it is"
+
+    def probe(self) -> str:
+        """What the starter says against it, where there is one."""
+        return f"""\
+[ -x {_STARTER} ] && [ -f {IPSEC_CONF} ] || exit 0
+said=$({_STARTER} --conftest 2>&1) || printf '%s\\n' "$said" | grep -v 'config invalid' | head -n 1"""
+
+    def judge(self, found: Reading) -> Finding:
+        """In order where nothing is said."""
+        said = found.text.strip()
+        if not said:
+            return self.in_order()
+        return self.unknown(f"strongSwan's starter does not take it, so it is left alone: {said}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
+from steps import inherited
 from steps.section import Section
 from steps.styles import style_of
 
@@ -32,11 +33,16 @@ class IpsecInstallation(Section):
     name: ClassVar[str] = "strongswan"
     title: ClassVar[str] = "IPsec installation"
 
-    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
+    facts: ClassVar[str] = inherited.OTHER_DAEMON
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The packages, the daemon running, the legacy one never."""
+        if other := inherited.other_daemon(facts):
+            return other
         style = style_of(self.site(target))
         return [
-            # first, or the new daemon starts without the port that the old one holds
+            inherited.SoundConf(),
+            # before the packages, or the new daemon starts without the port that the old one holds
             Masked("strongswan-starter.service", "two daemons would fight for UDP port 500"),
             Packages((*style.packages, *self.network.ipsec.extra_packages)),
             Service(style.unit),

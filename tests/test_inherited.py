@@ -173,6 +173,30 @@ def test_a_file_with_remarks_comes_back_to_the_byte(scratch: Callable[[], Scratc
     assert path.read_text() == text
 
 
+TWICE = by_hand.CONF.replace("rightsubnet = fdd7:5938:e2e6:1::/64,fdd7:5938:e2e6:3::1/128",
+                             "rightsubnet = fdd7:5938:e2e6:1::/64,fdd7:5938:e2e6:1::/64")  # fmt: skip
+OFFICE = "\nconn office\n\tright = 198.51.100.7\n\trightsubnet = 10.0.0.0/8,10.0.0.0/8\n\tauto = add\n"
+
+
+def test_a_connection_of_ours_becomes_remarks_and_others_stay(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    path = host.root / "ipsec.conf"
+    path.write_text(TWICE + OFFICE)
+    (part,) = inherited.connections(["ula-net-home"])
+    ours = step("ours", {host.name: [RetiredLines(str(path), part.what, part.reasons, part.which)]})
+    (finding,) = host.apply(ours, "1")
+    assert "a subnet is listed twice" in finding.note
+    head, _, section = TWICE.partition("conn ula-net-home\n")
+    retired = "".join(f"{RETIRED}{line}\n" for line in ["conn ula-net-home", *section.splitlines()])
+    assert path.read_text() == head + retired + OFFICE
+    assert in_order(host.look(ours))
+    path.write_text(path.read_text().replace("198.51.100.7", "198.51.100.8"))
+    host.rollback(ours)
+    assert path.read_text() == TWICE + OFFICE.replace("198.51.100.7", "198.51.100.8")
+    path.write_text(by_hand.CONF)
+    assert "twice" not in host.look(ours)[0].note
+
+
 def test_the_articles_web_server_goes_where_it_is_not_read(scratch: Callable[[], Scratch]) -> None:
     host = scratch()
     enabled, available = host.root / "sites-enabled", host.root / "sites-available"

@@ -59,7 +59,7 @@ def plant(lab: Lab) -> None:
     root = lab.layout.root("vps4")
     for path, text in {
         "etc/nginx/sites-enabled/default_server.conf": by_hand.NGINX,
-        "etc/ipsec.conf": by_hand.CONF,
+        "etc/ipsec.conf": by_hand.CONF.replace("3::1/128", "1::/64"),
         "etc/ipsec.secrets": by_hand.SECRETS,
         "etc/apparmor.d/local/usr.lib.ipsec.charon": by_hand.APPARMOR,
     }.items():
@@ -96,6 +96,7 @@ OUTDATED: Final = {
     ("ipsec-firewall", "outdated rules for IPsec in /etc/network/iptables.save"): "policy rules of the wrong family",
     ("credentials", f"permissions of {SSL}"): "can put a key of theirs into it",
     ("credentials", "outdated CA certificates in /etc/ipsec.d/cacerts"): "can verify nothing any more",
+    ("connection", "connection ula-net-home by hand in /etc/ipsec.conf"): "a subnet is listed twice",
     ("addresses", "addresses of the private network added by hand in /etc/network/interfaces"): "being checked",
 }
 """What is named, and a word of why."""
@@ -215,21 +216,44 @@ def test_rollback_gives_it_back_byte_for_byte(product: Product, before: tuple[di
     assert state(product.lab) == before[1]
 
 
-DAMAGED: Final = {
+LIBRESWAN: Final = """\
+mkdir -p /tmp/libreswan/DEBIAN
+printf 'Package: libreswan\\nVersion: 9\\nArchitecture: all\\nMaintainer: x <x@example.test>\\nDescription: x\\n' \
+    >/tmp/libreswan/DEBIAN/control
+echo '# of libreswan' >/etc/ipsec.d/libreswan.conf
+dpkg-deb -b /tmp/libreswan /tmp/libreswan.deb >/dev/null && dpkg -i /tmp/libreswan.deb >/dev/null
+"""
+IN_THE_WAY: Final = {
     "iptables-restore does not take /etc/network/iptables.save as it is": (
         "/etc/network/iptables.save",
-        "echo '-A INPUT -j' >>/etc/network/iptables.save",
+        "cp -a /etc/network/iptables.save /root/kept; echo '-A INPUT -j' >>/etc/network/iptables.save",
+        "mv /root/kept /etc/network/iptables.save",
+    ),
+    "strongSwan's starter does not take it, so it is left alone": (
+        "/etc/ipsec.conf",
+        "cp -a /etc/ipsec.conf /root/kept; echo 'conn' >>/etc/ipsec.conf",
+        "mv /root/kept /etc/ipsec.conf",
+    ),
+    "libreswan does this on this host already": (
+        "/etc/ipsec.d/libreswan.conf",
+        LIBRESWAN,
+        "dpkg -P libreswan; rm /etc/ipsec.d/libreswan.conf",
     ),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", DAMAGED)
-def test_a_damaged_file_is_named_and_untouched(product: Product, before: object, words: str) -> None:  # noqa: ARG001
-    path, damage = DAMAGED[words]
-    product.lab.root("vps4", f"cp -a {path} /root/kept; {damage}")
-    damaged = product.lab.root("vps4", f"cat {path}").stdout
+@pytest.mark.parametrize("words", IN_THE_WAY)
+def test_what_must_not_be_touched_is_named_and_untouched(
+    product: Product,
+    before: object,  # noqa: ARG001 - as it is given back
+    words: str,
+) -> None:
+    path, there, gone = IN_THE_WAY[words]
+    product.lab.root("vps4", there)
+    text = product.lab.root("vps4", f"cat {path}").stdout
     run = product.apply()
     assert run.code == 1
-    assert [each["error"] for each in run.document["failures"] if words in each["error"]]
-    assert product.lab.root("vps4", f"cat {path}; mv /root/kept {path}").stdout == damaged
+    assert [each["error"] for each in run.document["failures"] if words in each["error"]], run.err
+    assert product.lab.root("vps4", f"cat {path}").stdout == text
+    product.lab.root("vps4", gone)
