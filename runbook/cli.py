@@ -100,31 +100,12 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal.")] = False,
 ) -> None:
     """Describe your network: log in to its hosts, read them, propose everything else, and write sites.yaml."""
+    given = {name: value for name, value in locals().items() if value and name not in {"file", "yes"}}
     from runbook.init import init as interview
 
-    sites = {
-        "ssh": ssh,
-        "fqdn": fqdn,
-        "address": address,
-        "interface": interface,
-        "subnet": subnet,
-        "lan_interface": lan_interface,
-        "lan_host": lan_host,
-    }
-    others = {
-        "ssh_config": ssh_config,
-        "prefix": prefix,
-        "link_subnet": link_subnet,
-        "certificate_authority": certificate_authority,
-        "directory": directory,
-        "ca_bundle": ca_bundle,
-        "trust_anchors": trust_anchors,
-        "contact": contact,
-        "agree_to_terms": "true" if agree_to_terms else "",
-        "encapsulation": encapsulation,
-    }
-    given = {key: value for key, value in others.items() if value}
-    interview(file, {key: values for key, values in sites.items() if values}, given, yes=yes)
+    sites = {name: value for name, value in given.items() if isinstance(value, list)}
+    others = {name: "true" if value is True else value for name, value in given.items() if name not in sites}
+    interview(file, sites, others, yes=yes)
 
 
 @app.command()

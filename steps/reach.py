@@ -90,8 +90,7 @@ def look(host: Host, addresses: Sequence[Address]) -> Mapping[Address, Arrival]:
     word, path = secrets.token_hex(16), f"/.well-known/acme-challenge/{secrets.token_urlsafe(16)}"
     last, *others = secrets.SystemRandom().sample(_MARKS, len(addresses) + 1)
     marks = dict(zip(addresses, others, strict=True))
-    words = [str(WINDOW), str(PORT), path, word, str(last), *map(str, marks.values())]
-    script = f"perl - {' '.join(map(quote, words))} {heredoc(_LOOKOUT)}"
+    script = _script(WINDOW, PORT, path, word, last, *others)
     ready, over = threading.Event(), threading.Event()
 
     def told(line: str) -> None:
@@ -121,6 +120,10 @@ def look(host: Host, addresses: Sequence[Address]) -> Mapping[Address, Arrival]:
         return outcomes[address] is Outcome.SERVED or (str(marks[address]) in lines if sighted else None)
 
     return {each: Arrival(outcome, seen(each)) for each, outcome in outcomes.items()}
+
+
+def _script(*words: object) -> str:
+    return f"perl - {' '.join(quote(str(each)) for each in words)} {heredoc(_LOOKOUT)}"
 
 
 def look_at_all(hosts: Mapping[H, Sequence[Address]]) -> Mapping[H, Mapping[Address, Arrival]]:
