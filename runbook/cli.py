@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runbook.completion import site_names, step_names, topics
 from runbook.errors import SITES, RunbookError, UsageError
 from runbook.terminal import PLAIN
 
@@ -112,8 +113,8 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
 def audit(
     file: File = SITES,
     json: Json = False,
-    step: Annotated[str, typer.Option("--step", help="Report this step alone.")] = "",
-    site: Annotated[str, typer.Option("--site", help="Look at this site alone.")] = "",
+    step: Annotated[str, typer.Option("--step", autocompletion=step_names, help="Report this step alone.")] = "",
+    site: Annotated[str, typer.Option("--site", autocompletion=site_names, help="Look at this site alone.")] = "",
     probe: Annotated[bool, typer.Option("--probe", help="Then use what is in order: HTTP requests, pings.")] = False,
 ) -> None:
     """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
@@ -188,8 +189,8 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
 def rollback(
     file: File = SITES,
     yes: Yes = False,
-    step: Annotated[str, typer.Option("--step", help="Undo this step alone.")] = "",
-    to: Annotated[str, typer.Option("--to", help="Undo every step after this one.")] = "",
+    step: Annotated[str, typer.Option("--step", autocompletion=step_names, help="Undo this step alone.")] = "",
+    to: Annotated[str, typer.Option("--to", autocompletion=step_names, help="Undo every step after this one.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
     """Undo what steps changed, the last first, showing first what; asks about what others changed since."""
@@ -281,10 +282,19 @@ def steps() -> None:
 
 
 @app.command()
-def explain(step: Annotated[str, typer.Argument(help="A step's name, as `runbook steps` lists it.")]) -> None:
-    """Explain a step: why, today's commands, how to check by hand, what can go wrong."""
-    section = _step(step)
-    typer.echo(f"{section.title}\n{'=' * len(section.title)}\n\n{section.explain()}")
+def explain(
+    topic: Annotated[
+        str, typer.Argument(autocompletion=topics, help="A step's name, as `runbook steps` lists it; or `tunnel`.")
+    ],
+    file: File = SITES,
+) -> None:
+    """Explain a step: why, today's commands, how to check by hand, what can go wrong; or your tunnel, by its names."""
+    from runbook.lessons import explain_step, explain_tunnel
+
+    if topic == "tunnel":
+        explain_tunnel(file)
+    else:
+        explain_step(_step(topic))
 
 
 lab_app = typer.Typer(

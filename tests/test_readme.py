@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_example_is_the_articles_network_and_is_read(tmp_path: Path) -> None:
     example = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1]
-    assert example.strip() == (ROOT / "tests/data/sites/article.yaml").read_text().strip()
+    assert example.strip() == (ROOT / "steps/example.yaml").read_text().strip()
     (tmp_path / "sites.yaml").write_text(example)
     network = load(tmp_path / "sites.yaml")
     assert [end.connection for end in network.ends(network.sites["home"])] == ["ula-net-vps4"]
