@@ -25,8 +25,13 @@ def test_every_command_and_option_that_it_names_is_there() -> None:
     command = get_command(app)
     names = set(re.findall(r"(?:`|^    )runbook ([a-z]+)", README, re.MULTILINE))
     assert names <= set(command.commands), names - set(command.commands)
-    options = {option for each in command.commands.values() for parameter in each.params for option in parameter.opts}
-    named = set(re.findall(r"`[a-z ]*(--[a-z]+)", README))
+    options = {
+        option
+        for each in (command, *command.commands.values())
+        for parameter in each.params
+        for option in parameter.opts
+    }
+    named = set(re.findall(r"`[a-z ]*(--[a-z-]+)", README))
     assert named <= options | {"--all"}, named - options
 
 
