@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONF: Final = "/etc/nginx/conf.d/ipsec-runbook.conf"
 DEFAULT: Final = "/etc/nginx/sites-enabled/default"
+LAST: Final = "zz-ipsec-runbook.conf"
+"""Our file's name beside others: of the servers on a socket the first is its default, which must stay one of theirs."""
 INCLUDED: Final = "/etc/nginx/ipsec-runbook-challenges.conf"
 """What a server of theirs includes to serve the challenges."""
 LINE: Final = f"    include {INCLUDED}; # managed by ipsec-runbook"
@@ -37,7 +39,7 @@ function flush() {
     statement = ""
 }
 function text(value) { gsub(/[^A-Za-z0-9._:*,~\/\[\]-]/, "?", value); return "\"" substr(value, 2) "\"" }
-/^# configuration file / { flush(); file = substr($4, 1, length($4) - 1); line = 0; next }
+/^# configuration file / { flush(); file = substr($4, 1, length($4) - 1); line = 0; depth = 0; inside = 0; next }
 {
     line++
     gsub(/\\./, "_"); gsub(/"[^"]*"/, "_"); gsub(/'[^']*'/, "_"); sub(/(^|[ \t;{}])#.*/, " ")
@@ -53,8 +55,8 @@ function text(value) { gsub(/[^A-Za-z0-9._:*,~\/\[\]-]/, "?", value); return "\"
             statement = ""
         } else if (letter == "}") {
             if (inside && depth == inside) {
-                printf "%s{\"file\":%s,\"line\":%d,\"until\":%d,\"listens\":%s,\"names\":%s,\"both\":%d,\"ours\":%d}", comma, \
-                    text("," file), named, line, text(listens), text(names), both, ours
+                printf "%s{\"file\":%s,\"line\":%d,\"until\":%d,", comma, text("," file), named, line
+                printf "\"listens\":%s,\"names\":%s,\"both\":%d,\"ours\":%d}", text(listens), text(names), both, ours
                 comma = ","; inside = 0
             }
             depth--; statement = ""
@@ -75,16 +77,19 @@ nginx_shipped() {{
 
 FACTS: Final = f"""\
 {SURVEY}
-printf 'web_programs=%s\\n' "$(ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u | tr '\\n' ' ')"
+web_programs=$(ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u)
+printf 'web_programs=%s\\n' "$(printf %s "$web_programs" | tr '\\n' ' ')"
 if command -v nginx >/dev/null; then
-    if nginx -t -q 2>/dev/null; then printf 'web_servers=[%s]\\n' "$(nginx_servers)"; else echo web_servers=invalid; fi
+    printf 'web_servers=[%s]\\n' "$(nginx_servers)"
+    web_last=/etc/nginx/sites-enabled
+    ! grep -Eq "^[^#]*include +$web_last/" /etc/nginx/nginx.conf || printf 'web_last=%s\\n' "$web_last"
     for each in /etc/nginx/sites-available/default /etc/nginx/conf.d/default.conf; do
         ! nginx_shipped "$each" || printf 'web_shipped=%s\\n' "$each"
     done
 fi
 """
-"""Facts: `web_programs`, who listens on port 80; `web_servers`, nginx's own, `invalid` where it refuses its files;
-`web_shipped`, the default server as the package brought it."""
+"""Facts: `web_programs`, who listens on port 80; `web_servers`, nginx's own; `web_last`, the directory that it reads
+last, if that is not conf.d; `web_shipped`, the default server as the package brought it."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,17 @@ class Server:
 
 
 def servers(facts: Mapping[str, str]) -> list[Server]:
-    """The servers on port 80 that are not ours, nor the default that the package brought."""
+    """The servers on port 80 that stay: not ours, nor the package's default, nor what ours takes the place of."""
     text = facts.get("web_servers", "")
     if not text.startswith("["):
         return []
-    passed = {CONF, *_shipped(facts)}
+    passed = {CONF, beside(facts), facts.get("nginx_by_hand", ""), *_shipped(facts)}
     return [each for each in map(_server, json.loads(text)) if each.file not in passed and each.sockets]
+
+
+def beside(facts: Mapping[str, str]) -> str:
+    """Where our server stands beside others."""
+    return f"{facts.get('web_last', '/etc/nginx/conf.d')}/{LAST}"
 
 
 def _shipped(facts: Mapping[str, str]) -> set[str]:
@@ -189,7 +199,7 @@ class PassedOn(Part):
         return Change(
             summary=f"put one include line into the server for {self.fqdn} in {theirs.file}",
             save=f"rb_save {real}",
-            apply=f"{add} {real} | rb_put {real} \"$(stat -c %a {real})\" \"$(stat -c %U:%G {real})\"\nnginx -t -q",
+            apply=f'{add} {real} | rb_put {real} "$(stat -c %a {real})" "$(stat -c %U:%G {real})"\nnginx -t -q',
             undo=f"rb_restore {real}",
             diff=f"--- {theirs.file}\n+++ {theirs.file}\n@@ line {theirs.line} @@\n+{LINE}",
         )

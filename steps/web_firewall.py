@@ -10,7 +10,7 @@ from runbook.errors import StepError
 from runbook.step import Check, Part, Proof
 from steps import firewall, web_client
 from steps.certificate_sources import source_of
-from steps.nginx import NOBODY_HAS, not_asked
+from steps.nginx import NOBODY_HAS, is_theirs, not_asked
 from steps.openings import Opening
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 from steps.web_client import NoRouteError, addresses_of
@@ -75,8 +75,8 @@ class WebFirewall(Section):
         server = self.network.challenge_site
         elsewhere = self.network.sites[server].fqdn if server and server != site.name else ""
 
-        def run(hosts: Mapping[str, Target]) -> Sequence[str]:  # noqa: ARG001 - it is asked from this machine
-            return ask_site(site.fqdn, elsewhere)
+        def run(hosts: Mapping[str, Target]) -> Sequence[str]:
+            return ask_site(site.fqdn, elsewhere, closed=not is_theirs(site, hosts[site.name].facts))
 
         return run
 
@@ -94,11 +94,12 @@ def openings(site: Site, facts: Mapping[str, str]) -> Sequence[Opening]:
     return found
 
 
-def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT) -> Sequence[str]:
+def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT, *, closed: bool = True) -> Sequence[str]:
     """Ask a site's web server by each of its addresses, and return what it answered, a line for each.
 
-    `/` must get no answer, and a challenge that is not there a 404, or a redirect to the site `elsewhere` that serves
-    the challenges. An address of a family in which this machine has no route is passed over; one at least must answer.
+    `/` must get no answer where it is `closed`, and a challenge that is not there a 404, or a redirect to the site
+    `elsewhere` that serves the challenges. An address of a family in which this machine has no route is passed over;
+    one at least must answer.
 
     Raises:
         StepError: With what is wrong, and where to look.
@@ -113,7 +114,7 @@ def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT) -> Sequence[str]:
     evidence, passed = [], []
     for address, _ in found:
         try:
-            evidence.append(f"{address}: {_ask_address(fqdn, address, elsewhere, port)}")
+            evidence.append(f"{address}: {_ask_address(fqdn, address, elsewhere, port, closed=closed)}")
         except NoRouteError:
             passed.append(f"{address}: not asked, this machine has no route to it")
         except OSError as error:
@@ -126,9 +127,9 @@ def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT) -> Sequence[str]:
     return evidence + passed
 
 
-def _ask_address(fqdn: str, address: str, elsewhere: str, port: int) -> str:
+def _ask_address(fqdn: str, address: str, elsewhere: str, port: int, *, closed: bool) -> str:
     """Ask one address for both; raises StepError for a wrong answer, OSError where none is to be had."""
-    root, _ = _get(fqdn, address, "/", port)
+    root = _get(fqdn, address, "/", port)[0] if closed else 0
     if root:
         raise StepError(
             f"port {port} of {fqdn} ({address}) answers / with {root}, and should close the connection without a word",
@@ -143,7 +144,7 @@ def _ask_address(fqdn: str, address: str, elsewhere: str, port: int) -> str:
             f"port {port} of {fqdn} ({address}) answers {NOBODY_HAS} with {answer}, not with {wanted} {target}".strip(),
             hint=f"look at the server that answers: curl -i --connect-to ::{_bracketed(address)}: http://{fqdn}{NOBODY_HAS}",
         )
-    return f"/ closed without an answer, {NOBODY_HAS} {wanted} {target}".strip()
+    return f"{'/ closed without an answer, ' if closed else ''}{NOBODY_HAS} {wanted} {target}".strip()
 
 
 def _get(fqdn: str, address: str, path: str, port: int) -> tuple[int, str]:

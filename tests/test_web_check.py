@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,5 +120,6 @@ def test_each_site_is_checked_for_what_it_should_answer(
     checks = WebFirewall(network(tmp_path, ", challenge_site: home")).checks()
     assert [each.on for each in checks] == [("home",), ("vps4",)]
     port = serve(redirect("home.example.org"))
+    hosts: Any = {name: SimpleNamespace(facts={}) for name in ("home", "vps4")}
     monkeypatch.setattr(ask_site, "__defaults__", ("", port))
-    assert all("307 http://home.example.org" in line for line in checks[1].run({}))
+    assert all("307 http://home.example.org" in line for line in checks[1].run(hosts))
