@@ -32,7 +32,7 @@ command -v nginx >/dev/null || { echo 'not installed'; exit 0; }
 master=$(cat /run/nginx.pid 2>/dev/null)
 [ -n "$master" ] || { echo 'not running'; exit 0; }
 nginx -t -q 2>/dev/null || { echo 'invalid configuration'; exit 0; }
-newest=$(for file; do stat -L -c %.Z "$file" 2>/dev/null; done | sort -n | tail -n 1)
+newest=$(for file; do stat -L -c %.Z "$file" 2>/dev/null || :; done | sort -n | tail -n 1)
 boot=$(for _ in 1 2 3; do
     read -r up _ </proc/uptime; now=$(date +%s.%N); read -r later _ </proc/uptime
     echo "$up $now $later"
