@@ -83,7 +83,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Tunnel": ("",),
 }
 """What a part may read so that something is to be done; of those not named here, only the reading is sent."""
-READ_ONLY: Final = {"SoundConf", "Later", "Told", "NotIfupdown", "Counterpart", "OthersOnPort80", "WayIn"}
+READ_ONLY: Final = {"SoundConf", "Later", "Told", "NotIfupdown", "Counterpart", "WayIn"}
 
 
 STAGES: Final = ("nothing", "requested", "issued")

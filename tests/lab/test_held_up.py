@@ -23,7 +23,6 @@ from lab import Lab
 from runbook import catalogue
 from runbook.lock import PATH, Owner
 from steps.addresses import INTERFACES
-from steps.nginx import CONF
 from steps.webroot import CHALLENGES, WEBROOT
 
 if TYPE_CHECKING:
@@ -243,23 +242,6 @@ def test_a_file_half_written_beside_one_in_order_is_gone_after_a_run_that_change
     assert lab.root("home", f"cat {half}").stdout == "half\n", "an audit changes nothing"
     assert product.apply().code == 0
     assert lab.root("home", f"ls {half}", check=False).stdout == ""
-
-
-def test_a_web_server_with_sites_of_the_admins_is_left_alone(product: Product) -> None:
-    lab = product.lab
-    site = "server { listen 80; server_name shop.example.test; location / { return 200 shop; } }"
-    lab.root("vps4", f"mv {CONF} /root/ours; echo '{site}' >/etc/nginx/sites-enabled/shop; systemctl reload nginx")
-    before = lab.root("vps4", "find /etc/nginx -type f -exec sha256sum {} +; systemctl show -p MainPID nginx").stdout
-    found = product.audit()
-    assert ("nginx", "vps4", "port 80") in found.not_in_order
-    assert "/etc/nginx/sites-enabled/shop" in found.out
-    failed = product.run("apply", "--yes")
-    assert failed.code == 1, failed.out
-    assert "nginx serves sites of yours already (/etc/nginx/sites-enabled/shop)" in failed.out
-    after = lab.root("vps4", "find /etc/nginx -type f -exec sha256sum {} +; systemctl show -p MainPID nginx").stdout
-    assert after == before
-    lab.root("vps4", f"rm /etc/nginx/sites-enabled/shop; mv /root/ours {CONF}; systemctl reload nginx")
-    assert product.audit().code == 0
 
 
 def test_an_interface_that_does_not_come_up_at_boot_is_said(product: Product) -> None:
