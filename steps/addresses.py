@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 class AddingAddresses(Section):
-    """Give each site its addresses in the private network: one on the link network, and its own in its subnet.
+    """Give each site its addresses in the private network. By them it is reached through the tunnel.
 
-    The tunnel joins networks; a host takes part in it by an address of its own in them, and it must be there before the
-    connection is loaded. They are added without duplicate address detection: an address still being checked at boot is
-    why the article's tunnel stayed down after a restart. What is for the private network and has no route yet is
-    refused (RFC 4193, 4.3), so that it never leaves unencrypted by the default route; likewise what is for another
-    site's IPv4 subnet. Lines by hand that add them in /etc/network/interfaces become remarks.
+    There is one on the link network, and one in the site's own subnet. The tunnel joins networks; a host takes part
+    in it by an address of its own in them, and it must be there before the connection is loaded. They are added
+    without duplicate address detection: an address still being checked at boot is why the article's tunnel stayed
+    down after a restart. What is for the private network and has no route yet is refused (RFC 4193, 4.3), so that
+    it never leaves unencrypted by the default route; likewise what is for another site's IPv4 subnet. Lines by hand
+    that add them in /etc/network/interfaces become remarks.
 
         ip -6 address replace fdd7:5938:e2e6:3::8e71/128 dev eth0 nodad
         nano /etc/network/interfaces.d/ipsec-runbook

@@ -21,7 +21,7 @@ _OVERRIDE: Final = "override:"
 
 
 class AppArmor(Section):
-    """See to it that AppArmor, where it is in force, lets strongSwan read its keys, certificates and configuration.
+    """Let strongSwan read its files under AppArmor. AppArmor keeps programs from files that they have no need of.
 
     Everything of ours lies in /etc/swanctl, which Debian's profile of swanctl allows; swanctl hands it to the daemon,
     so the daemon's own profile does not matter. What counts is what the kernel enforces, so the kernel is asked, file

@@ -33,6 +33,8 @@ class CertificateCreation(ControllerSection):
     .runbook/authority: nobody else is asked, no web server is needed, and nobody else's certificates are trusted. Keep
     a backup of its key, and keep that key secret: whoever has it can be any of your sites.
 
+    To check by hand: `openssl x509 -noout -subject -dates -ext subjectAltName -in .runbook/certificates/home.pem`.
+
     What can go wrong: the name does not point at this host; port 80 is closed on one of its addresses (often the IPv6
     one); the authority's limits are used up (try `directory: letsencrypt-staging` first).
     """

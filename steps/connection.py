@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Connection(Section):
-    """Describe the tunnel to strongSwan at both ends, from one model, and have the running daemon load it.
+    """Describe the tunnel to strongSwan at both ends, and load it. Each end is told whom to trust and what to send.
 
     Each end names the other exactly (by its certificate's name, issued under the roots that you trust) and the networks
     behind each; what is one end's own side is the other's far side. Written is not loaded: charon is asked what it

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Credentials(Section):
-    """Put each site's private key and certificate where strongSwan looks for them, for root's eyes only.
+    """Put each site's private key and certificates where strongSwan looks for them. Only root may read the key.
 
     The certificate goes alone into one file and each CA certificate into one of its own, since strongSwan reads only
     the first certificate of a file: the chain in one piece, as every CA hands it out, ends in `no issuer certificate
@@ -33,6 +33,10 @@ class Credentials(Section):
         scp root.pem intermediate-1.pem root@home:/etc/swanctl/x509ca/
 
     To check by hand: `swanctl --load-creds` names each file that it loads, or why not.
+
+    What can go wrong: a CA certificate is missing on one end, which then says `no issuer certificate found`; a key
+    that belongs to another certificate (`openssl pkey -pubout -in` the key, `openssl x509 -noout -pubkey -in` the
+    certificate: they must be the same).
     """
 
     name: ClassVar[str] = "credentials"

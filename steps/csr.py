@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CsrGeneration(ControllerSection):
-    r"""Write, for each site, the request that asks the certificate authority to vouch for its name.
+    r"""Write a request for a certificate for each site. It asks an authority to vouch for the site's name.
 
     A certificate signing request (CSR) holds the site's name and its public key, signed with the private one. It asks
     for the name as a DNS subject alternative name, since nothing else is looked at any more, and for signing only; it
@@ -25,6 +25,8 @@ class CsrGeneration(ControllerSection):
 
     To check by hand: `openssl req -in home.csr.pem -noout -text -verify`. A request that fits its key is kept; one that
     does not (another name, another key) is made again, which costs nothing.
+
+    What can go wrong: the name in sites.yaml has a slip. The authority refuses it, or never finds the host.
     """
 
     name: ClassVar[str] = "csr"

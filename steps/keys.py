@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KeyGeneration(ControllerSection):
-    """Make a private key for each site: it is what the site will prove its name with.
+    """Make a private key for each site. It is a secret that the site will prove its name with.
 
     It is made here, on the admin's machine, and copied to the host over SSH; with `keys: host` in sites.yaml it is made
     on the host, and never leaves it: only the request and the certificate travel.
@@ -30,6 +30,8 @@ class KeyGeneration(ControllerSection):
     A key that is there is never made again, and never destroyed: a rollback sets it aside under another name. It may be
     one of yours: PEM or DER, on the curve P-256, P-384 or P-521, or RSA; it is used as it is. A key that cannot be read
     is left alone and said, since hosts may still be using it.
+
+    What can go wrong: the key is lost here while its host still uses it. Put it back from a backup, or from the host.
     """
 
     name: ClassVar[str] = "key"

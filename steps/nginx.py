@@ -29,7 +29,7 @@ NOBODY_HAS: Final = f"{CHALLENGES}nonexistant"
 
 
 class NginxForAcme(Section):
-    """Install a web server that answers one question only: the certificate authority's proof that a name is yours.
+    """Install a web server that answers one question. The authority asks it, to see that a name is yours.
 
     Everything outside `/.well-known/acme-challenge/` is closed without an answer (nginx's 444). Where one site serves
     the challenges of all, the others send the authority there (307). The server listens on both families, and on the

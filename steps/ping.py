@@ -29,7 +29,7 @@ where it does not, both ends are listened to at the second try."""
 
 
 class PingTest(Section):
-    """Bring the tunnel up, look at what the two ends agreed on, and ping through it both ways from both ends.
+    """Bring the tunnel up and ping through it, both ways. What the two ends agreed on must be what was planned.
 
     The article's author lost two and a half days to one misleading error, because one end alone rarely knows why a
     tunnel is down. So when it is, the logs of both ends are read, and the stage that failed is named: no answer at all,

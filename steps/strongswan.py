@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class IpsecInstallation(Section):
-    """Install strongSwan, the program that negotiates the tunnel (IKEv2) and hands its keys to the kernel (ESP).
+    """Install strongSwan, which makes the tunnel. It agrees on keys with the other end; the kernel encrypts by them.
 
     The modern daemon is used (charon-systemd, configured by swanctl); the legacy starter, which would fight it for UDP
     port 500, is masked.

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from screens import Person, same
 
+from steps.procedure import PROCEDURE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from steps.section import Section
 
 RUNBOOK = [sys.executable, "-m", "runbook"]
 EXAMPLE = Path(__file__).parent.parent / "steps" / "example.yaml"
@@ -75,3 +79,14 @@ def test_a_description_that_is_asked_for_and_not_there(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "mine.yaml" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("section", PROCEDURE, ids=lambda section: section.name)
+def test_each_step_is_taught_in_one_shape(section: type[Section]) -> None:
+    """What it is for in two sentences, today's commands, how to check by hand, what can go wrong."""
+    text = section.explain()
+    assert len(re.findall(r"\.(?: |$)", section.purpose())) == 2
+    assert len(section.purpose()) < 160
+    assert re.search(r"^ {4}\S", text, re.MULTILINE)
+    assert "To check by hand" in text
+    assert "What can go wrong" in text
