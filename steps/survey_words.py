@@ -89,10 +89,13 @@ def _web(survey: Survey) -> Told:
 def _ipsec(survey: Survey) -> Told:
     if "pluto" in survey.daemons:
         return Told("IPsec", "libreswan runs there, and two such daemons cannot share a host", wrong=True)
-    if survey.connections:
-        return Told("IPsec", f"strongSwan, with the connections {', '.join(survey.connections)}; they stay as they are")
+    names = f"with the connections {', '.join(survey.connections)}" if survey.connections else "without connections"
+    if "charon" in survey.daemons:  # that of ipsec.conf; the other is charon-systemd
+        lost = ", which that would end: describe them for swanctl first" if survey.connections else ""
+        why = f"strongSwan by ipsec.conf, {names}; the step strongswan puts charon-systemd in its place{lost}"
+        return Told("IPsec", why, wrong=bool(survey.connections))
     if survey.daemons:
-        return Told("IPsec", "strongSwan, without connections")
+        return Told("IPsec", f"strongSwan, {names}{'; they stay as they are' if survey.connections else ''}")
     if survey.ipsec_files:
         return Told("IPsec", f"not running, but there is {' and '.join(survey.ipsec_files)}")
     return Told("IPsec", "none")

@@ -114,11 +114,22 @@ Security Associations (0 up, 0 connecting):
 """
 
 
-@pytest.mark.parametrize(("said", "name"), [(SWANCTL, "ula-net-vps4"), (STROKE, "ula-net-home")])
-def test_connections_that_are_there_are_named_and_stay(said: str, name: str) -> None:
-    text, wrong = texts(surveyed(SERVER, ipsec="running charon\n", connections=said))["IPsec"]
-    assert name in text
-    assert "they stay as they are" in text
+def test_connections_of_the_daemon_that_is_used_are_named_and_stay() -> None:
+    text, wrong = texts(surveyed(SERVER, ipsec="running charon-systemd\n", connections=SWANCTL))["IPsec"]
+    assert text == "strongSwan, with the connections ula-net-vps4; they stay as they are"
+    assert not wrong
+
+
+def test_connections_of_the_daemon_that_is_replaced_are_named_as_lost() -> None:
+    text, wrong = texts(surveyed(SERVER, ipsec="running charon\n", connections=STROKE))["IPsec"]
+    assert "with the connections ula-net-home" in text
+    assert "which that would end" in text
+    assert wrong
+
+
+def test_a_daemon_that_is_replaced_and_has_nothing_to_lose_is_no_trouble() -> None:
+    text, wrong = texts(surveyed(SERVER, ipsec="running charon\n"))["IPsec"]
+    assert "the step strongswan puts charon-systemd in its place" in text
     assert not wrong
 
 
