@@ -334,6 +334,13 @@ PLAN_CHANGED: Final = Entry(
     "on {target}: who; journalctl -n 50",
     "{again}",
 )
+NOT_BACK: Final = Entry(
+    "not-back",
+    "{target} was told to reboot, and is not back after {minutes} minutes{why}",
+    "it checks its disks, waits for something at its console, or came up without its network",
+    "the console of {target}; runbook audit{file}",
+    "see to it there, and when it is back: {again}",
+)
 LOCKED: Final = Entry(
     "locked",
     "another run holds {target}: {holder}",

@@ -15,7 +15,7 @@ from runbook.errors import SITES, RunbookError, UsageError
 from runbook.terminal import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runbook.events import Plan
     from runbook.executor import Executor
@@ -141,24 +141,33 @@ def audit(
     raise typer.Exit(code)
 
 
+Upgrade = Annotated[bool, typer.Option("--upgrade", help="Upgrade the hosts' packages, too, without asking.")]
+Reboot = Annotated[bool, typer.Option("--reboot", help="Reboot hosts that need it, without asking.")]
+
+
 @app.command()
-def apply(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
+def apply(
+    file: File = SITES, yes: Yes = False, json: Json = False, upgrade: Upgrade = False, reboot: Reboot = False
+) -> None:
     """Bring every step in order, asking before each that changes something. Goes on where an earlier run stopped."""
-    raise typer.Exit(_apply("apply", file, yes=yes, json=json))
+    raise typer.Exit(_apply("apply", file, yes=yes, json=json, wanted={"--upgrade": upgrade, "--reboot": reboot}))
 
 
 @app.command()
-def resume(file: File = SITES, yes: Yes = False, json: Json = False) -> None:
+def resume(
+    file: File = SITES, yes: Yes = False, json: Json = False, upgrade: Upgrade = False, reboot: Reboot = False
+) -> None:
     """Say what an earlier run left unfinished, verify what it did, and go on."""
-    raise typer.Exit(_apply("resume", file, yes=yes, json=json))
+    raise typer.Exit(_apply("resume", file, yes=yes, json=json, wanted={"--upgrade": upgrade, "--reboot": reboot}))
 
 
-def _apply(command: str, file: Path, *, yes: bool, json: bool) -> int:
+def _apply(command: str, file: Path, *, yes: bool, json: bool, wanted: Mapping[str, bool]) -> int:
     from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
 
     refuse_without_answer(yes=yes, json=json)
-    with Session(file, command, yes=yes, json=json) as session:
+    flags = [flag for flag, given in wanted.items() if given]
+    with Session(file, command, yes=yes, json=json, wanted=flags) as session:
         session.finish_step_on_interrupt(session.again)
         if command == "resume":
             session.tell_unfinished()

@@ -5,7 +5,8 @@
                    "hint": "…"}],
      "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"}, "unread": ["home"],
                 "parts": [{"target": "home", "part": "file /etc/…", "verdict": "absent", "note": "",
-                           "change": {"summary": "…", "diff": "…", "irreversible": ""} or null}],
+                           "change": {"summary": "…", "diff": "…", "irreversible": ""} or null,
+                           "offer": null, or as "change" with the "flag" that has apply do it}],
                 "checks": [{"title": "…", "evidence": ["…"]}]}]}
 
 `verdict` is one of: in order, absent, drift, known after, unknown, blocked. A blocked part cannot be brought in order
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from runbook.errors import RunbookError
     from runbook.events import Event, Plan
-    from runbook.step import Finding
+    from runbook.step import Change, Finding
 
 VERSION: Final = 1
 
@@ -84,11 +85,16 @@ def _told(error: RunbookError) -> dict[str, str]:
 
 def _part(target: str, finding: Finding) -> dict[str, Any]:
     change = finding.change
-    shown = change and {"summary": change.summary, "diff": change.diff, "irreversible": change.irreversible}
+    offer = finding.offer
     return {
         "target": target,
         "part": finding.key,
         "verdict": finding.verdict.value,
         "note": finding.note,
-        "change": shown,
+        "change": change and _change(change),
+        "offer": offer and {**_change(offer), "flag": offer.flag},
     }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {"summary": change.summary, "diff": change.diff, "irreversible": change.irreversible}

@@ -9,6 +9,7 @@ RunbookError                 one clear sentence; exit 1
 +-- StepError                a step failed on a target; exit 1
 |   +-- PlanChangedError     the host is no longer as the plan says; it is planned again
 +-- LockedError              another run holds the host; exit 6
++-- StoppedError             the user stopped the run; exit 4
 """
 
 from __future__ import annotations
@@ -138,3 +139,9 @@ class LockedError(RunbookError):
     """Another run holds the host."""
 
     exit_code = 6
+
+
+class StoppedError(RunbookError):
+    """The user stopped the run; it can be resumed."""
+
+    exit_code = 4

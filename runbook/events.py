@@ -30,6 +30,16 @@ class Plan:
         return {target: found for target, found in changed.items() if found}
 
     @property
+    def offers(self) -> Mapping[str, Mapping[str, Finding]]:
+        """What may be done besides, by the part's key and by target; the parts as the step has them."""
+        offers: dict[str, dict[str, Finding]] = {}
+        every = [(at, target, each) for target, found in self.findings.items() for at, each in enumerate(found)]
+        for _, target, each in sorted(every, key=lambda entry: entry[0]):
+            if each.offer:
+                offers.setdefault(each.key, {})[target] = each
+        return offers
+
+    @property
     def blocked(self) -> Mapping[str, str]:
         """The targets where something cannot be done, each with the step, or the unread host, that is in its way."""
         return {target: each.blocked_by for target, found in self.findings.items() for each in found if each.blocked_by}
@@ -125,5 +135,47 @@ class Undone:
     image: str
 
 
-Event = Connecting | Connected | Failed | Planned | Applying | Applied | Checking | Checked | StepDone | Undone
+@dataclass(frozen=True)
+class Taken:
+    """What was offered on a target is wanted, and is done next."""
+
+    step: str
+    target: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A barrier is being crossed: `what` was made to happen on a target, and is waited for."""
+
+    step: str
+    target: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """It has happened; `seconds` it took, until the target was read anew."""
+
+    step: str
+    target: str
+    what: str
+    seconds: float
+
+
+Event = (
+    Connecting
+    | Connected
+    | Failed
+    | Planned
+    | Taken
+    | Applying
+    | Applied
+    | Waiting
+    | Crossed
+    | Checking
+    | Checked
+    | StepDone
+    | Undone
+)
 Notify = Callable[[Event], None]

@@ -15,12 +15,15 @@ from runbook.events import (
     Checking,
     Connected,
     Connecting,
+    Crossed,
     Event,
     Failed,
     Plan,
     Planned,
     StepDone,
+    Taken,
     Undone,
+    Waiting,
 )
 from runbook.images import PUT_BACK
 from runbook.script import PRELUDE_FILE
@@ -92,6 +95,21 @@ class Narrator:
                 self._terminal.line(f"      {head} {line}" if number == 0 else f"        {line}")
 
     @__call__.register
+    def _(self, event: Taken) -> None:
+        self._terminal.line(f"    {event.target}: {self._terminal.paint('~', 'yellow')} {event.summary}")
+
+    @__call__.register
+    def _(self, event: Waiting) -> None:
+        self._terminal.line(f"    {event.target}: {event.what}: waiting until it is done")
+        self._terminal.busy(f"{event.what} of {event.target}")
+
+    @__call__.register
+    def _(self, event: Crossed) -> None:
+        self._terminal.done(f"{event.what} of {event.target}")
+        done = self._terminal.paint("done", "green")
+        self._terminal.line(f"    {done} {event.target}: {event.what} ({event.seconds:.0f} s)")
+
+    @__call__.register
     def _(self, event: Applying) -> None:
         self._terminal.busy(f"{event.step} on {event.target}")
 
@@ -142,7 +160,7 @@ class Narrator:
             terminal.line(f"    {terminal.paint('-', 'red')} {target}: {waiting} blocked by {name}")
         for target, found in plan.findings.items():
             for each in found:
-                told = each.verdict is Verdict.BLOCKED or (each.change and self.asking)
+                told = each.verdict is Verdict.BLOCKED or ((each.change or each.offer) and self.asking)
                 if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
                     terminal.line(f"    {target}: {self._finding(each)}")
 
@@ -185,7 +203,8 @@ class Narrator:
     def _finding(self, finding: Finding) -> str:
         mark, colour = _MARKS[finding.verdict]
         text = finding.change.summary if finding.change else finding.key
-        note = f" ({finding.note})" if finding.note else ""
+        flag = f"; apply {finding.offer.flag} does it" if finding.offer else ""
+        note = f" ({finding.note}{flag})" if finding.note else ""
         return f"{self._terminal.paint(mark, colour)} {text}{self._terminal.paint(note, 'dim')}"
 
     def _coloured(self, line: str) -> str:

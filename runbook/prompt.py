@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final
 from runbook import asking
 from runbook.executor import Choice
 from runbook.narrator import counted, undoing
+from runbook.questions import TakeBack
 from runbook.step import dependants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from runbook.events import Plan
     from runbook.narrator import Narrator
-    from runbook.questions import TakeBack
+    from runbook.questions import Offer
     from runbook.step import Step
     from runbook.terminal import Terminal
 
@@ -85,19 +86,42 @@ _BESIDE: Final = 8
 class Offers:
     """Asks whether to do what a run offers on its way; no is the default, and the answer to Ctrl-C."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        """Show on `terminal`, ask below."""
+    def __init__(self, terminal: Terminal, narrator: Narrator) -> None:
+        """Show on `terminal`, ask below, as long as `narrator` is asking."""
         self._terminal = terminal
+        self._narrator = narrator
 
-    def __call__(self, offer: TakeBack) -> bool:
-        """Show what would be done, and ask."""
+    def __call__(self, offer: TakeBack | Offer) -> Collection[str]:
+        """Show what would be done, and ask; returns the targets where it is wanted."""
+        if not self._narrator.asking:
+            return []
+        return self._take_back(offer) if isinstance(offer, TakeBack) else self._offered(offer)
+
+    def _offered(self, offer: Offer) -> Collection[str]:
+        offers = {target: (each.note, each.offer) for target, each in offer.findings.items() if each.offer}
+        for target, (note, change) in offers.items():
+            self._terminal.line(f"\n  {target}: {note}")
+            for line in change.diff.splitlines():
+                self._terminal.line(f"      {line}")
+            if change.irreversible:
+                self._terminal.line(f"      cannot be taken back: {change.irreversible}")
+        names = list(offers)
+        wanted = {"no": [], **{f"yes, on {name}": [name] for name in names}}
+        if len(names) > 1:
+            wanted["yes, on all of them"] = names
+        what = " / ".join(dict.fromkeys(change.summary for _, change in offers.values()))
+        with self._terminal.held():
+            return wanted.get(choose(f"{offer.step.title}: {what}?", *wanted), [])
+
+    def _take_back(self, offer: TakeBack) -> Collection[str]:
         name, target = offer.step.name, offer.target
         self._terminal.line(f"\n  {name} failed on {target}, and this run has changed it there:")
         for line in undoing(offer.image):
             self._terminal.line(f"    {line}")
-        leave, take_back = "leave it as it is (the run can be resumed)", f"take this step back on {target} now"
+        leave, take_back = "leave it as it is (runbook resume goes on)", f"take this step back on {target} now"
         with self._terminal.held():
-            return choose(f"{target}: what about {name}?", leave, take_back) == take_back
+            answer = choose(f"{target}: what about {name}?", leave, take_back)
+        return [target] if answer == take_back else []
 
 
 class Questions:

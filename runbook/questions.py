@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from runbook.events import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runbook.images import Image
-    from runbook.step import Step
+    from runbook.step import Finding, Step
 
 
 class Choice(Enum):
@@ -31,6 +33,20 @@ class TakeBack:
     image: Image
 
 
+@dataclass(frozen=True)
+class Offer:
+    """Something that may be done on some targets, and is done on those that are chosen."""
+
+    step: Step
+    findings: Mapping[str, Finding]
+    """By target: findings of one part's, each with what it offers."""
+
+    @property
+    def key(self) -> str:
+        """What it is about."""
+        return next(iter(self.findings.values())).key
+
+
 Confirm = Callable[[Plan], Choice]
-Ask = Callable[[TakeBack], bool]
-"""Whether to do what is offered. Whoever gives no answer says no."""
+Ask = Callable[[TakeBack | Offer], Collection[str]]
+"""The targets on which to do what is offered; none where no answer is given."""

@@ -30,7 +30,7 @@ from steps.section import lan_target
 from steps.sites_yaml import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -47,8 +47,10 @@ IMAGES: Final = "/var/lib/ipsec-runbook/images"
 class Session:
     """Holds what a command needs, and closes it."""
 
-    def __init__(self, file: Path, command: str, *, yes: bool, json: bool) -> None:
-        """Read `file` and describe the targets; nothing is connected yet.
+    def __init__(
+        self, file: Path, command: str, *, yes: bool, json: bool, wanted: Collection[str] = frozenset()
+    ) -> None:
+        """Read `file` and describe the targets; nothing is connected yet. `wanted`: the flags of what is offered.
 
         Raises UsageError for a `sites.yaml` that cannot be followed, or when there is nobody to ask.
         """
@@ -64,7 +66,8 @@ class Session:
         self._command = command
         self._file = f" --file {shlex.quote(str(file))}" if file != SITES else ""
         resumed = command in {"apply", "resume"}
-        self.again = f"runbook resume{self._file}" if resumed else shlex.join(["runbook", *sys.argv[1:]])
+        resume = " ".join([f"runbook resume{self._file}", *wanted])
+        self.again = resume if resumed else shlex.join(["runbook", *sys.argv[1:]])
         """The command that goes on when this run has failed."""
         data = self.network.directory / ".runbook"
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
@@ -79,7 +82,8 @@ class Session:
             self.journal,
             self._notify,
             self._confirm(yes=yes),
-            prompt.Offers(self.terminal) if self.interactive and not yes else None,
+            prompt.Offers(self.terminal, self.narrator) if self.interactive and not yes else None,
+            wanted,
         )
 
     def __enter__(self) -> Session:  # noqa: PYI034 - not meant to be derived from
@@ -107,7 +111,8 @@ class Session:
         latest = self.journal.latest()
         for checkpoint in latest.values():
             if checkpoint.state is State.INTENT:
-                what = f"undoing {checkpoint.step}" if checkpoint.note == "undo" else checkpoint.step
+                note = checkpoint.note
+                what = f"undoing {checkpoint.step}" if note == "undo" else f"{checkpoint.step} {note}".rstrip()
                 self.terminal.line(f"{checkpoint.target}: {what} was cut off; it is verified again")
             elif checkpoint.state is State.FAILED:
                 self.terminal.line(f"{checkpoint.target}: {checkpoint.step} failed: {checkpoint.note}")

@@ -57,6 +57,8 @@ class Change:
     """What of `apply` nobody may see, whoever is shown its commands."""
     irreversible: str = ""
     """Why rollback cannot take it back, where it cannot."""
+    flag: str = ""
+    """Of a change that is only offered: the flag of apply that says yes to it beforehand, such as `--upgrade`."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Finding:
     verdict: Verdict
     note: str = ""
     change: Change | None = None
+    offer: Change | None = None
+    """What may be done although all is in order; it is done only where somebody wants it."""
     probe: str = field(default="", repr=False)
     found: Reading | None = field(default=None, repr=False)
     error: RunbookError | None = field(default=None, repr=False)
@@ -75,6 +79,12 @@ class Finding:
     """As its part has it."""
     blocked_by: str = ""
     """The step, or the host that could not be read, which keeps it from being brought in order."""
+    barrier: Barrier | None = field(default=None, repr=False)
+    """What makes its offer happen and waits for it, where shell that returns cannot."""
+
+    def taken(self) -> Finding:
+        """The same, where what was offered is to be done."""
+        return replace(self, verdict=Verdict.DRIFT, change=self.offer, offer=None)
 
     def blocked(self, by: str) -> Finding:
         """The same, where nothing can be done about it before `by` is mended."""
@@ -110,6 +120,10 @@ class Part(ABC):
         """The finding that nothing is to be done."""
         return Finding(self.key, Verdict.IN_ORDER, note)
 
+    def offers(self, offer: Change, note: str) -> Finding:
+        """The finding that nothing need be done, and something may be."""
+        return Finding(self.key, Verdict.IN_ORDER, note, offer=offer)
+
     def unknown(self, why: str | RunbookError) -> Finding:
         """The finding that the part's state cannot be told, or must not be touched."""
         return Finding(self.key, Verdict.UNKNOWN, str(why), error=None if isinstance(why, str) else why)
@@ -121,6 +135,21 @@ class Part(ABC):
     def absent(self, change: Change, note: str = "") -> Finding:
         """The finding that the part is missing."""
         return Finding(self.key, Verdict.ABSENT, note, change)
+
+
+Pause = Callable[[], None]
+"""Lets a moment pass; raises StoppedError where the user will not wait any longer."""
+
+
+class Barrier(Part):
+    """Something that is to happen on a host before the run goes on there, and then has to be waited for: a reboot.
+
+    It is judged by whether it has happened, and offered where it has not. There is nothing to take back.
+    """
+
+    @abstractmethod
+    def cross(self, target: Target, pause: Pause) -> None:
+        """Make it happen, and wait until it has, within bounds of its own; raises RunbookError where it has not."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +265,8 @@ class Step(ABC):
             moving = {each.key for each in findings if each.verdict is not Verdict.IN_ORDER}
             if finding.verdict is Verdict.IN_ORDER and moving.intersection(part.follows):
                 finding = part.again(found)
-            findings.append(replace(finding, probe=part.probe(), found=found, serves=part.serves))
+            barrier = part if isinstance(part, Barrier) else None
+            findings.append(replace(finding, probe=part.probe(), found=found, serves=part.serves, barrier=barrier))
         return findings
 
     def apply(self, target: Target, findings: Sequence[Finding], hosts: Mapping[str, Target], image: str) -> None:

@@ -15,6 +15,7 @@ from steps.keys import KeyGeneration
 from steps.nginx import NginxForAcme
 from steps.ping import PingTest
 from steps.strongswan import IpsecInstallation
+from steps.upgrade import Upgrade
 from steps.vault import Vault
 from steps.web_firewall import WebFirewall
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PROCEDURE: tuple[type[Section], ...] = (
     KeyGeneration,
     CsrGeneration,
+    Upgrade,
     NginxForAcme,
     WebFirewall,
     CertificateCreation,

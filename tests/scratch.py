@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from checkpoints import Journal
 from runbook.executor import Choice, Executor
@@ -14,12 +14,12 @@ from runbook.step import Check, Finding, Part, Step
 from runbook.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from runbook.events import Event, Plan
     from runbook.host import Host
     from runbook.images import Image
-    from runbook.questions import TakeBack
+    from runbook.questions import Offer, TakeBack
 
 Tree = dict[str, tuple[object, ...]]
 PartsOf = dict[str, list[Part]]
@@ -103,15 +103,15 @@ class Witness:
     events: list[Event] = field(default_factory=list)
     asked: list[Plan] = field(default_factory=list)
     answer: Callable[[Plan], Choice] = lambda _: Choice.APPLY
-    offered: list[TakeBack] = field(default_factory=list)
-    accepts: Callable[[TakeBack], bool] = lambda _: False
+    offered: list[TakeBack | Offer] = field(default_factory=list)
+    accepts: Callable[[Any], Collection[str]] = lambda _: []
 
     def confirm(self, plan: Plan) -> Choice:
         """Answer, and remember the question."""
         self.asked.append(plan)
         return self.answer(plan)
 
-    def ask(self, offer: TakeBack) -> bool:
+    def ask(self, offer: TakeBack | Offer) -> Collection[str]:
         """Answer, and remember what was offered."""
         self.offered.append(offer)
         return self.accepts(offer)

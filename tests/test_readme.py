@@ -36,7 +36,22 @@ def test_every_command_and_option_that_it_names_is_there() -> None:
 
 
 def test_it_tells_as_many_steps_as_there_are() -> None:
-    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    words = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+    ]
     assert f"a runbook of {words[len(PROCEDURE)]}\nsteps" in README
 
 

@@ -40,6 +40,12 @@ class Connections:
             self.release()
             raise held
 
+    def anew(self, target: Target) -> None:
+        """Connect and read once more what may have changed altogether, as by a reboot; our lock is gone then, too."""
+        target.host.close()
+        target.readings.clear()
+        self._connect(target)
+
     def release(self) -> None:
         """Let other runs have the hosts; one that cannot be reached any more is left to see that we are gone."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runbook import catalogue
-from runbook.errors import PlanChangedError, RunbookError, StepError
+from runbook.errors import PlanChangedError, RunbookError, StepError, StoppedError
 from runbook.events import Notify, Plan, Planned, StepDone
 from runbook.executor import undoing
 from runbook.executor.checking import check
 from runbook.executor.connecting import Connections
 from runbook.executor.making import make, record_verified
+from runbook.executor.offering import cross, next_offer, report, taken
 from runbook.executor.planning import place, plan
 from runbook.executor.run import Run
 from runbook.questions import Choice, TakeBack
@@ -23,21 +25,19 @@ if TYPE_CHECKING:
     from checkpoints import Journal
     from runbook.images import Image
     from runbook.lock import Owner
-    from runbook.questions import Ask, Confirm
+    from runbook.questions import Ask, Confirm, Offer
     from runbook.step import Finding
     from runbook.target import Target
 
 PLANS = 3
 """How often a step is planned anew when its host changes under it."""
+OFFERS = 9
+"""How many offers of one step are asked about at most, those that changed meanwhile and are asked about again too."""
+PAUSE_SECONDS = 1.0
+"""How long a barrier that is waited for is left alone before it is looked at again."""
 
 OUTCOMES = ("failed", "blocked", "skipped")
 """How a step can stay unfinished on a target, the worst first."""
-
-
-class StoppedError(RunbookError):
-    """The user stopped the run; it can be resumed."""
-
-    exit_code = 4
 
 
 class Executor:
@@ -51,10 +51,11 @@ class Executor:
         notify: Notify,
         confirm: Confirm,
         ask: Ask | None = None,
+        wanted: Collection[str] = frozenset(),
     ) -> None:
         """Work through `steps` on `targets`, of which every step's targets and what its checks use must be part.
 
-        Without `ask` there is nobody to offer anything to.
+        What is offered is done where its flag is `wanted`, or where `ask` says so.
         """
         self.steps = steps
         self.targets = targets
@@ -62,6 +63,7 @@ class Executor:
         self._connections = Connections(self._run)
         self._confirm = confirm
         self._ask = ask
+        self._wanted = frozenset(wanted)
         self.plans: list[Plan] = []
         """What the steps applied so far found, also of a run that was stopped."""
         self.stop_requested = False
@@ -152,17 +154,52 @@ class Executor:
                 break
         for target, error in changed.items():
             self._run.fail(target, step.name, error)
+        found = self._take_offers(found)
         check(self._run, step)
         self._offer_to_take_back(step)
         outcomes = {self._run.left(target, step.name) for target in step.targets()}
         self._run.notify(StepDone(step.name, next((each for each in OUTCOMES if each in outcomes), "done")))
         return found
 
+    def _take_offers(self, found: Plan) -> Plan:
+        """Do what the step offers and is wanted, then what it offers after that; returns the plan with all of it."""
+        step, now, settled, done = found.step, found, set[str](), []
+        for _ in range(OFFERS):
+            offer = next_offer(self._without_unfinished(now), settled)
+            if offer is None:
+                break
+            settled.add(offer.key)
+            chosen = taken(self._run, offer, self._wanted_of(offer))
+            if not chosen:
+                continue
+            done.append(chosen)
+            barriers = [target for target, (each,) in chosen.items() if each.barrier]
+            for target in barriers:  # one after the other: never are all ends away
+                self._cross(offer, target)
+            parts = {target: each for target, each in chosen.items() if target not in barriers}
+            if make(self._run, replace(now, findings=parts)):
+                settled.discard(offer.key)  # the host is otherwise than it was shown: it is shown again
+            now = plan(self._run, step)
+        return report(found, done)
+
+    def _wanted_of(self, offer: Offer) -> Collection[str]:
+        flags = {target: each.offer.flag for target, each in offer.findings.items() if each.offer}
+        beforehand = [target for target, flag in flags.items() if flag in self._wanted]
+        return beforehand or (self._ask(offer) if self._ask else [])
+
+    def _cross(self, offer: Offer, target: str) -> None:
+        def pause() -> None:
+            if self.stop_requested:
+                raise StoppedError(catalogue.STOPPED, what=f"stopped while waiting for {target}: {offer.key}")
+            time.sleep(PAUSE_SECONDS)
+
+        cross(self._run, offer, self.targets[target], pause, self._connections.anew)
+
     def _offer_to_take_back(self, step: Step) -> None:
         """Where a step failed after this run had changed the target, ask whether to put that back as it was before."""
         for target in [name for name in step.targets() if self._run.left(name, step.name) == "failed"]:
             image = undoing.made_by(self._run, step.name, target) if self._ask else None
-            if self._ask and image and self._ask(TakeBack(step, target, image)):
+            if self._ask and image and target in self._ask(TakeBack(step, target, image)):
                 undoing.undo(self._run, step.name, {target: [image]})
 
     def _refuse_unknown(self, found: Plan) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 300
 """How long another package manager at work is waited for."""
 
-_APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
+APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
 _INSTALL = (
     "install --no-install-recommends --no-remove -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
@@ -44,11 +44,11 @@ ours=$(while read -r name; do
 done <"$image/added.$index")
 if [ -n "$ours" ]; then
     # shellcheck disable=SC2086 # a list of names
-    going=$({_APT} -s purge -- $ours | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')
+    going=$({APT} -s purge -- $ours | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')
     others=$(printf '%s\\n' "$going" | grep -vxF "$ours" || true)
     if [ -z "$others" ]; then
         # shellcheck disable=SC2086 # a list of names
-        {_APT} purge -- $ours >&2
+        {APT} purge -- $ours >&2
     else
         echo "these need what is to go, and stay with it: $others" >&2
         # dpkg takes away nothing but what it is told to, and leaves what others need
@@ -92,12 +92,12 @@ class Packages(Part):
             save=': >"$image/added.$index"; : >"$image/left.$index"'
             + "".join(_note_absent(path) for path in self.leaves),
             apply=(
-                f"{_APT} update >&2\n"
-                f"{_APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
+                f"{APT} update >&2\n"
+                f"{APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
                 # half an installation may be of what is depended on alone, and read as if nothing had been begun
                 ': >"$image/open.$index"; sync -- "$image/added.$index" "$image/open.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
-                f"{_APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2; {_APT} {_INSTALL} -- {names} >&2; }}\n"
+                f"{APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2; {APT} {_INSTALL} -- {names} >&2; }}\n"
                 f'{_SEEN}rm -f -- "$image/open.$index"'
             ),
             undo=f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}rm -f -- "$image/open.$index"',

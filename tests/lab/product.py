@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RUNBOOK = (sys.executable, "-m", "runbook")
 LAST_CHOICE = r"stop here \(runbook resume goes on\)"
+OFFER = r"hosts: ([^?]+)\?(?s:.*?)yes, on all of them"
 STEP = re.compile(r"^Step \d+ of \d+: .* \(([a-z-]+)\)", re.MULTILINE)
 
 
@@ -88,13 +89,21 @@ class Product:
     def apply_at_a_terminal(
         self, before_each: Callable[[str], None], file: str = "", **settings: str
     ) -> tuple[int, str]:
-        """Answer "apply" to every question, as a person at a terminal; `before_each` is told the step's name first."""
+        """Take each question's first choice, as a person at a terminal: "apply", and "no" to what is only offered.
+
+        `before_each` is told the step's name first.
+        """
         argv = self.lab.admin_argv([*RUNBOOK, "apply", "--file", file or self.sites])
         environment = {**os.environ, **settings, "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1", "TERM": "xterm"}
         child = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", timeout=180, dimensions=(50, 200), env=environment)
-        said, asked = "", ""
-        while child.expect([LAST_CHOICE, pexpect.EOF]) == 0:
+        said, asked, offered = "", "", set()
+        while (seen := child.expect([LAST_CHOICE, OFFER, pexpect.EOF])) != 2:
             said += child.before
+            if seen == 1:
+                if child.match.group(1) not in offered:
+                    child.send("\r")
+                offered.add(child.match.group(1))
+                continue
             step = STEP.findall(said)[-1]
             if step != asked:
                 asked = step
