@@ -28,6 +28,7 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
 from runbook.errors import RunbookError
+from steps import catalogue
 from steps.pki import split_chain, to_pem
 from steps.renewals import Suggestion
 from steps.x509_reading import extension
@@ -61,6 +62,16 @@ HINTS: Final = {
     "unauthorized": "see that the name leads to this site at every address, and that no other web server answers",
     "unsupportedContact": "correct the contact in sites.yaml",
     "userActionRequired": "read the CA's terms at the address it gives, agree to them there, and run again",
+}
+
+
+_MEANINGS: Final = {
+    "caa": "the name's CAA records in DNS allow other authorities only",
+    "connection": "port 80 of the name does not answer it, at one address at least",
+    "dns": "it finds no address for the name, or no answer from its name servers",
+    "rateLimited": "too many orders or failures for this name of late; try letsencrypt-staging until all is in order",
+    "unauthorized": "another server than the site's answers for the name",
+    "userActionRequired": "its terms have changed since the account was made",
 }
 
 
@@ -334,13 +345,11 @@ def _in_plain_words(directory_url: str, network: _Network) -> Iterator[None]:
 def _unreachable(directory_url: str, error: requests.RequestException) -> AcmeError:
     cause = _innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        message = f"the HTTPS certificate of {directory_url} is not trusted by this machine: {cause.verify_message}"
-        return AcmeError(message, hint="if the CA is your own, name its CA file as ca_bundle in sites.yaml")
-    hint = "check the address in sites.yaml and this machine's way to the internet"
+        return AcmeError(catalogue.CA_UNTRUSTED, url=directory_url, why=cause.verify_message)
     if isinstance(error, requests.exceptions.Timeout):
-        return AcmeError(f"{directory_url} did not answer within {ANSWER_TIMEOUT} seconds", hint=hint)
+        return AcmeError(catalogue.CA_SILENT, url=directory_url, seconds=ANSWER_TIMEOUT)
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else _first_line(cause)
-    return AcmeError(f"{directory_url} cannot be reached: {why}", hint=hint)
+    return AcmeError(catalogue.CA_UNREACHABLE, url=directory_url, why=why)
 
 
 def _refused(problem: messages.Error, retry_after: str) -> AcmeError:
@@ -348,11 +357,12 @@ def _refused(problem: messages.Error, retry_after: str) -> AcmeError:
     # What is the matter with one name among several comes as a problem within the problem (RFC 8555, 6.7.1).
     details = [each.detail or each.title or "" for each in (problem, *(problem.subproblems or ()))]
     said = "; ".join(detail for detail in details if detail) or "it gave no reason"
-    hint = HINTS.get(kind, "")
+    hint = HINTS.get(kind, "do what it says")
     if kind == "rateLimited" and retry_after:
         wait = f"{retry_after} seconds" if retry_after.isdigit() else retry_after
         hint = f"{hint} (the CA says: retry after {wait})"
-    return AcmeError(f"the CA refused ({kind}): {said}", hint=hint)
+    meaning = _MEANINGS.get(kind, "its own words above are all that is known")
+    return AcmeError(catalogue.CA_REFUSED, kind=kind, said=said, meaning=meaning, todo=hint)
 
 
 def _kind(problem: messages.Error) -> str:

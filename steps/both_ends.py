@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError, StepError
 from runbook.script import quote
+from steps import catalogue
 from steps.diagnosis import Evidence, diagnose
 from steps.styles import style_of
 
@@ -68,7 +69,16 @@ def explained(
     found = diagnose(_evidence(end, hosts, before, said), _evidence(there, hosts, before), traffic_lost=traffic_lost)
     names = {"initiator": end.here.name, "responder": end.there.name}
     quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
-    return StepError(f"{end.connection} fails at stage {found.stage.value}: {found.cause}{quotes}", hint=found.fix)
+    return StepError(
+        catalogue.TUNNEL_DOWN,
+        connection=end.connection,
+        stage=found.stage.value,
+        cause=found.cause,
+        quotes=quotes,
+        here=end.here.name,
+        there=end.there.name,
+        fix=found.fix,
+    )
 
 
 def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Sequence[str] = ()) -> Evidence:

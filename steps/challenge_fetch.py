@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from steps import web_client
+from steps import catalogue, web_client
 from steps.acme_order import AcmeError
 from steps.web_client import PORTS, Address, Answer, NoRouteError, addresses_of
 from steps.webroot import CHALLENGES
@@ -48,8 +48,7 @@ def fetch_challenge(fqdn: str, token: str, expected: str, resolve: Resolver = ad
     try:
         addresses = resolve(fqdn, PORTS["http"])
     except OSError as error:
-        message = f"the name {fqdn} has no address: {error.strerror}"
-        raise AcmeError(message, hint="let its A or AAAA record lead to the site") from error
+        raise AcmeError(catalogue.DNS_UNRESOLVED, fqdn=fqdn, why=error.strerror) from error
     untried: list[str] = []
     faults: list[str] = []
     for address in addresses:
@@ -63,10 +62,9 @@ def fetch_challenge(fqdn: str, token: str, expected: str, resolve: Resolver = ad
             if body.rstrip(b"\n\r\t ") != expected.encode():
                 faults.append(f"{fqdn} at {address[0]} serves something else than the challenge")
     if faults:
-        message = f"the CA would refuse: {'; '.join(faults)} ({url})"
-        raise AcmeError(message, hint="every address of the name has to serve it, on port 80, to everybody")
+        raise AcmeError(catalogue.CHALLENGE_UNSERVED, faults="; ".join(faults), fqdn=fqdn, url=url)
     if len(untried) == len(addresses):
-        raise AcmeError("; ".join(untried), hint="run this where the site can be reached")
+        raise AcmeError(catalogue.CHALLENGE_UNTRIED, faults="; ".join(untried), fqdn=fqdn)
     return untried
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps import pings
+from steps import catalogue, pings
 from steps.both_ends import explained, listen, listening, moment
 from steps.negotiated import negotiated_problems
 from steps.section import Section, lan_target
@@ -136,7 +136,9 @@ def proof(ends: tuple[End, End]) -> Proof:
         for name in scripts:
             if lost := pings.lost(said[name][-1]):
                 why = explained(initiator, hosts, before, traffic_lost=True)
-                raise StepError(f"ping from {name} was lost: {lost}\n      {why}", hint=why.hint)
+                raise StepError(
+                    catalogue.PING_LOST, target=name, lost=lost, why=why, why_in_short=why.likely, fix=why.words["fix"]
+                )
             evidence += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
         return evidence
 

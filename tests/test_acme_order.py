@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +19,10 @@ from pebble import (
     running_pebble,
     serving,
 )
+from told import told_as
 
 from runbook.errors import RunbookError
-from steps import certificate_request, chains, pki
+from steps import catalogue, certificate_request, chains, pki
 from steps.acme_order import HINTS, NONCE_ROUNDS, AcmeError, new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 
@@ -166,7 +168,7 @@ def test_a_directory_signed_by_another_ca_is_not_trusted(pebble: Pebble, tmp_pat
     for bundle in (None, new_authority(tmp_path)):
         with pytest.raises(AcmeError, match=r"is not trusted by this machine: .+") as caught:
             register(pebble.directory, ACCOUNT_KEY, "", bundle)
-        assert "ca_bundle in sites.yaml" in caught.value.hint
+        assert "ca_bundle in sites.yaml" in told_as(caught, catalogue.CA_UNTRUSTED)["hint"]
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"hello", "no readable certificate")])
@@ -180,8 +182,16 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path: Path, content: bytes | None
 
 
 def test_a_directory_that_is_not_there_cannot_be_reached(pebble: Pebble) -> None:
-    with pytest.raises(AcmeError, match=r"https://127.0.0.1:1/dir cannot be reached: Connection refused"):
+    with pytest.raises(AcmeError, match=r"https://127.0.0.1:1/dir cannot be reached: Connection refused") as caught:
         register("https://127.0.0.1:1/dir", ACCOUNT_KEY, "", pebble.ca_bundle)
+    told_as(caught, catalogue.CA_UNREACHABLE)
+
+
+def test_a_directory_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steps.acme_order.ANSWER_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(AcmeError) as caught:
+        register(f"https://127.0.0.1:{mute.getsockname()[1]}/dir", ACCOUNT_KEY, "")
+    told_as(caught, catalogue.CA_SILENT)
 
 
 def test_plain_http_behind_an_https_address_is_not_taken_for_a_matter_of_trust(webroot: Webroot) -> None:
@@ -267,7 +277,7 @@ def test_every_refusal_is_quoted_with_what_to_do(refusing: Refusing, kind: str) 
     with pytest.raises(AcmeError) as caught:
         register(f"{refusing.url}/dir", ACCOUNT_KEY, "")
     assert str(caught.value) == f"the CA refused ({kind}): the very words of the CA"
-    assert caught.value.hint == HINTS[kind]
+    assert HINTS[kind] in told_as(caught, catalogue.CA_REFUSED)["hint"]
     assert refusing.posts == 1  # a refusal is not argued with
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pebble import LOOPBACK, WELL_KNOWN, ChallengeServer, challenge_server, free_ports, new_authority
+from told import told_as
 
-from steps import web_client
+from steps import catalogue, web_client
 from steps.acme_order import AcmeError
 from steps.challenge_fetch import fetch_challenge
 from steps.web_client import Address, addresses_of
@@ -66,6 +67,7 @@ def fetch(*addresses: Address, **others: list[Address]) -> list[str]:
 def refusal(*addresses: Address, **others: list[Address]) -> str:
     with pytest.raises(AcmeError) as caught:
         fetch(*addresses, **others)
+    told_as(caught, catalogue.CHALLENGE_UNTRIED if list(addresses) == NOWHERE else catalogue.CHALLENGE_UNSERVED)
     return str(caught.value)
 
 
@@ -113,8 +115,9 @@ def test_where_no_address_can_be_tried_nothing_is_proved() -> None:
 
 
 def test_a_name_without_an_address_is_said_to_have_none() -> None:
-    with pytest.raises(AcmeError, match=r"vps4\.example\.test has no address: Name or service not known"):
+    with pytest.raises(AcmeError, match=r"vps4\.example\.test has no address: Name or service not known") as caught:
         fetch_challenge("vps4.example.test", TOKEN, BODY, at())
+    told_as(caught, catalogue.DNS_UNRESOLVED)
 
 
 @contextlib.contextmanager

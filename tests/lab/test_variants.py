@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from product import Product, Run
+from told import told_as
 
 from lab import Lab
+from steps import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,6 +228,7 @@ def test_a_port_blocked_on_the_way_is_named_by_what_both_ends_say(product: Produ
         product.lab.root("vps4", f"iptables -t raw -D {rule}; ip6tables -t raw -D {rule}")
     assert failed.code == 1
     told = next(each for each in failed.document["failures"] if each["step"] == "ping")
+    told_as(told, catalogue.TUNNEL_DOWN)
     assert "no answer" in told["error"]
     assert "500" in told["error"] + told["hint"]
     assert "home: " in told["error"], "it quotes the initiator's retransmits"
@@ -242,6 +245,7 @@ def test_traffic_lost_in_a_tunnel_that_stands_is_told_from_a_tunnel_that_is_down
         product.lab.root("vps4", f"ip6tables -t raw -D {rule}")
     assert failed.code == 1
     told = next(each for each in failed.document["failures"] if each["step"] == "ping")
+    told_as(told, catalogue.PING_LOST)
     assert "ping from" in told["error"]
     assert "stage traffic" in told["error"]
     assert product.apply().code == 0
