@@ -114,6 +114,15 @@ def test_a_family_of_its_own_is_asked_for_where_only_that_is_opened(
     assert vps4.nft().count('meta nfproto ipv4 iifname "eth0" tcp dport 80 accept comment "ipsec-runbook:web"') == 1
 
 
+def test_a_table_of_one_family_gets_the_rules_of_that_family_alone(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4, NFT.replace("table inet", "table ip6"))
+    assert in_order(apply(WebFirewall(network(tmp_path)), target))
+    ours = [line.strip() for line in vps4.nft().splitlines() if "ipsec-runbook" in line]
+    assert ours == ['ip6 daddr 2001:db8::10 tcp dport 80 accept comment "ipsec-runbook:web"']
+
+
 @pytest.mark.parametrize(
     ("prepare", "verdict", "words"),
     [

@@ -95,7 +95,6 @@ function keep_rule(key,    i) {
     if (ENVIRON["mark"] != "" && index(said " ", "comment \"" ENVIRON["mark"] "\" ")) {
         for (i = begun; i <= NR; i++) ours[i] = 1
         mine_rule[++mine] = said; mine_key[mine] = key; mine_behind[mine] = size[key] + 0
-        touched[key] = 1
         if (remark ~ /^# handle /) script = script "delete rule " spaced(key) substr(remark, 2) "\n"
     } else {
         other[key, ++size[key]] = said; line_of[key, size[key]] = begun
