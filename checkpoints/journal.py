@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -60,26 +61,28 @@ class Journal:
 
         `redact` takes secrets out of the notes, which quote what hosts have said.
         """
-        self._path = path
+        self.path = path
         self._warn = warn
         self._redact = redact
+        self._turn = threading.Lock()
         self.checkpoints = self._load()
 
     def record(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint; it is on the disk when this returns."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = not self._path.exists()
+        """Write a checkpoint; it is on the disk when this returns. Raises OSError, with nothing written of it."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = {"version": VERSION, "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **asdict(checkpoint)}
         line["note"] = self._redact(checkpoint.note)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, json.dumps(line).encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if new:
-            _sync_directory(self._path.parent)
-        self.checkpoints.append(checkpoint)
+        with self._turn:
+            new = not self.path.exists()
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                _append(descriptor, json.dumps(line).encode() + b"\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if new:
+                _sync_directory(self.path.parent)
+            self.checkpoints.append(checkpoint)
 
     def latest(self) -> dict[tuple[str, str], Checkpoint]:
         """The last checkpoint of each (step, target)."""
@@ -90,22 +93,33 @@ class Journal:
         return {key: each for key, each in self.latest().items() if each.state in {State.INTENT, State.FAILED}}
 
     def _load(self) -> list[Checkpoint]:
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        raw = self._path.read_bytes()
+        raw = self.path.read_bytes()
         *lines, torn = raw.split(b"\n")
         try:
             checkpoints = [_parse(line) for line in lines]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            aside = self._path.with_name(f"{self._path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-            self._path.rename(aside)
+            aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+            self.path.rename(aside)
             self._warn(
                 f"the checkpoints were damaged ({error}) and are set aside in {aside}; the hosts are read afresh"
             )
             return []
         if torn:  # the power failed in the middle of the last line: what it announced was not begun
-            os.truncate(self._path, len(raw) - len(torn))
+            os.truncate(self.path, len(raw) - len(torn))
         return checkpoints
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    """Write all of it or nothing: on a disk that fills up, a part may be taken without a word (write(2))."""
+    before = os.fstat(descriptor).st_size
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
 
 
 def _sync_directory(path: Path) -> None:

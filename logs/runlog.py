@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from logs.redact import Redactor
@@ -36,11 +37,16 @@ TAIL: Final = 3000
 class RunLog:
     """Appends to one file for one run; safe to use from several threads."""
 
-    def __init__(self, path: Path, redact: Redactor) -> None:
-        """Log to `path` (0600 from birth), every text through `redact`."""
+    def __init__(self, path: Path, redact: Redactor, warn: Callable[[str], None] = lambda _: None) -> None:
+        """Log to `path` (0600 from birth), every text through `redact`.
+
+        Where it cannot be written any more, as on a full disk, `warn` is told so once, and the run goes on without.
+        """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._redact = redact
+        self._warn = warn
+        self._full = False
         self._lock = threading.Lock()
 
     def write(self, event: str, **fields: object) -> None:
@@ -49,7 +55,13 @@ class RunLog:
         # cut only when redacted: half a secret would not be known for one
         text = json.dumps(_bounded(self._redact.everywhere(line)))
         with self._lock:
-            os.write(self._descriptor, text.encode() + b"\n")
+            if self._full:
+                return
+            try:
+                os.write(self._descriptor, text.encode() + b"\n")
+            except OSError as error:
+                self._full = True
+                self._warn(f"the log cannot be written any more: {error.strerror}")
 
     def close(self) -> None:
         """Close the file."""

@@ -388,8 +388,8 @@ CHANGED_UNSEEN: Final = Entry(
 STOPPED: Final = Entry("stopped", "{what}", "you said so; what is done stays done", "runbook status{file}", "{again}")
 NO_LOG_PLACE: Final = Entry(
     "no-log-place",
-    "no log can be kept in {path}: {why}",
-    "the directory beside sites.yaml is not yours to write, or something else has its name",
+    "no {what} can be kept in {path}: {why}",
+    "the directory is not yours to write, its disk is full, or something else has its name",
     "ls -ld {path} {directory}; df -h {directory}",
     "make {directory} and {path} your own, or keep sites.yaml in a directory that is; then: {again}",
 )

@@ -43,9 +43,9 @@ def main() -> None:
         app(arguments)
     except RunbookError as error:
         error.again = error.again or shlex.join(["runbook", *sys.argv[1:]])
-        typer.echo(f"runbook: {error}", err=True)
+        typer.echo(error.redact(f"runbook: {error}"), err=True)
         for label, text in error.advice.items():
-            typer.echo(f"{label}: {text}", err=True)
+            typer.echo(error.redact(f"{label}: {text}"), err=True)
         sys.exit(error.exit_code)
 
 

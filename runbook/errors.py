@@ -16,7 +16,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from logs import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AGAIN: Final = "runbook resume"
 """What goes on where nobody has said which command does."""
@@ -67,6 +72,8 @@ class RunbookError(Exception):
         """The command that goes on: who tells the error knows it, who raises it does not."""
         self.file = ""
         """The option by which other commands find the same sites.yaml, a space before it."""
+        self.redact: Callable[[str], str] = Redactor()
+        """Takes secrets out of it where it is printed: who tells the error knows them."""
         super().__init__(self._filled(self.entry.what))
 
     @property

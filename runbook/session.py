@@ -14,7 +14,7 @@ from checkpoints import Journal, State
 from logs import Redactor, RunLog
 from runbook import catalogue, prompt
 from runbook.document import Document
-from runbook.errors import SITES, UsageError
+from runbook.errors import SITES, RunbookError, UsageError
 from runbook.events import Failed
 from runbook.executor import Executor
 from runbook.identities import KeyRing
@@ -30,11 +30,10 @@ from steps.section import lan_target
 from steps.sites_yaml import load
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
     from types import FrameType
 
-    from runbook.errors import RunbookError
     from runbook.events import Event, Plan
     from runbook.executor import Confirm
     from runbook.host import Exchange
@@ -72,10 +71,10 @@ class Session:
         data = self.network.directory / ".runbook"
         self._report = data / "logs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{command}.json"
         self.log_path = self._report.with_suffix(".jsonl")
-        self._log = open_log(self.log_path, data, self.redact)
+        self._log = open_log(self.log_path, data, self.redact, self.terminal.line)
         self._log.write("begun", command=command)
         self.targets = self._targets(self.network, data)
-        self.journal = Journal(data / "checkpoints" / "journal.jsonl", self.terminal.line, self.redact)
+        self.journal = _open_journal(data, self.terminal.line, self.redact)
         self.executor = Executor(
             self._steps,
             self.targets,
@@ -92,7 +91,9 @@ class Session:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Free the hosts, end every connection, and the log."""
+        """Free the hosts, end every connection, and the log; an error is told without what this run has learnt."""
+        if isinstance(error, RunbookError):
+            error.redact = self.redact
         self.executor.release()
         for target in self.targets.values():
             target.host.close()
@@ -121,8 +122,11 @@ class Session:
         """The run's JSON document; it is kept beside the log."""
         document = self.document.build(self._command, plans, exit_code)
         text = jsonlib.dumps(self.redact.everywhere(document), indent=2)
-        self._report.touch(mode=0o600)
-        self._report.write_text(text + "\n")
+        try:
+            self._report.touch(mode=0o600)
+            self._report.write_text(text + "\n")
+        except OSError as error:
+            self.terminal.line(f"the report cannot be kept in {self._report}: {error.strerror}")
         return text
 
     def finish_step_on_interrupt(self, resume: str) -> None:
@@ -180,14 +184,26 @@ class Session:
         return Target(host, IMAGES, self.terminal.progress)
 
 
-def open_log(path: Path, data: Path, redact: Redactor) -> RunLog:
+def open_log(path: Path, data: Path, redact: Redactor, warn: Callable[[str], None] = lambda _: None) -> RunLog:
     """Begin a run's log in `data`, which is made for the user's eyes alone; raises UsageError where that cannot be."""
     try:
         if not data.exists():
             data.mkdir(mode=0o700)
-        return RunLog(path, redact)
+        return RunLog(path, redact, warn)
     except OSError as error:
-        raise UsageError(catalogue.NO_LOG_PLACE, path=data, directory=data.parent, why=error.strerror) from error
+        raise _not_kept("log", data, error) from error
+
+
+def _open_journal(data: Path, warn: Callable[[str], None], redact: Redactor) -> Journal:
+    """Read a network's checkpoints in `data`; raises UsageError where that cannot be."""
+    try:
+        return Journal(data / "checkpoints" / "journal.jsonl", warn, redact)
+    except OSError as error:
+        raise _not_kept("checkpoints", data, error) from error
+
+
+def _not_kept(what: str, data: Path, error: OSError) -> UsageError:
+    return UsageError(catalogue.NO_LOG_PLACE, what=what, path=data, directory=data.parent, why=error.strerror)
 
 
 def refuse_without_answer(*, yes: bool, json: bool) -> None:

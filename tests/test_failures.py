@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from scratch import Scratch, Witness, carry_out, run, step
 from test_executor_parts import Made
 from told import told_as
 
+from checkpoints import Journal
+from logs import Redactor, RunLog
 from runbook import catalogue
 from runbook.errors import RunbookError, StepError, UsageError
 from runbook.executor import Choice, StoppedError
@@ -24,6 +27,8 @@ from runbook.session import Session
 from runbook.step import Told, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runbook.errors import Entry
     from runbook.events import Plan
     from runbook.step import Part
@@ -132,6 +137,64 @@ def test_a_place_where_no_log_can_be_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as error:
         Session(tmp_path / "sites.yaml", "audit", yes=True, json=True)
     told_as(error, catalogue.NO_LOG_PLACE)
+
+
+def test_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "data/sites/article.yaml", tmp_path / "sites.yaml")
+    (tmp_path / ".runbook" / "checkpoints" / "journal.jsonl").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"no checkpoints can be kept in .*: Is a directory") as error:
+        Session(tmp_path / "sites.yaml", "audit", yes=True, json=True)
+    told_as(error, catalogue.NO_LOG_PLACE)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for a few lines."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(b"x" * 512)
+
+
+@needs_root
+def test_a_disk_that_is_full_here_stops_the_step_before_anything_is_changed(host: Scratch, small: Path) -> None:
+    journal = Journal(small / "journal.jsonl")
+    steps = [step(name, {host.name: [File(str(host.root / name), b"ours")]}) for name in "ab"]
+    carry_out(steps[:1], [host], journal)
+    kept = journal.path.read_bytes()
+    # the next line begins on this page, which is there, and ends on one for which there is no room
+    journal.path.write_bytes(kept + b"\n" * (4096 - len(kept) - 40))
+    before = journal.path.read_bytes()
+    fill(small)
+    executor = carry_out(steps, [host], journal)
+    told_as(executor.failures[host.name], catalogue.NO_LOG_PLACE)
+    assert "No space left on device" in str(executor.failures[host.name])
+    assert set(host.tree()) == {"a"}
+    assert journal.path.read_bytes() == before, "half a line is none"
+    (small / "filler").unlink()
+    journal.path.write_bytes(kept)
+    host.target.readings.clear()
+    again = Journal(journal.path)
+    assert not carry_out(steps, [host], again).failures
+    assert set(host.tree()) == {"a", "b"}
+
+
+@needs_root
+def test_a_log_that_cannot_be_written_any_more_is_said_once(small: Path) -> None:
+    said: list[str] = []
+    log = RunLog(small / "run.jsonl", Redactor(), said.append)
+    fill(small)
+    for _ in range(40):
+        log.write("script", text="x" * 1000)
+    log.close()
+    assert said == ["the log cannot be written any more: No space left on device"]
 
 
 # --- packages: the real apt, in a place of its own --------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,9 +22,9 @@ from hypothesis import strategies as st
 from checkpoints import Checkpoint, Journal, State
 from logs import Redactor, RunLog
 from logs.redact import MASK
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from runbook import catalogue, cli
+from runbook.errors import StepError
+from runbook.session import Session
 
 
 def pem(form: PrivateFormat, encryption: KeySerializationEncryption | None = None, bits: int = 0) -> str:
@@ -133,3 +134,23 @@ def test_nothing_nested_in_the_log_or_the_journal_shows_one(tmp_path: Path) -> N
         "d": f"echo {MASK}",
         "e": [1, None, True],
     }
+
+
+def test_an_error_that_ends_a_run_is_printed_without_what_the_run_has_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Path(__file__).parent / "data/sites/article.yaml", tmp_path / "sites.yaml")
+    key = pem(PrivateFormat.PKCS8)
+
+    def fail(_: list[str]) -> None:
+        with Session(tmp_path / "sites.yaml", "audit", yes=True, json=True) as session:
+            session.redact.learn("hunter2")
+            raise StepError(catalogue.SCRIPT_FAILED, target="home", what="apply", said=f"sh: hunter2: not found {key}")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert f"home: apply: sh: {MASK}: not found {MASK}" in said
+    assert "hunter2" not in said
+    assert key.splitlines()[1] not in said

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from checkpoints import Checkpoint, Journal, State
-from runbook.errors import RunbookError, UnreachableError
+from runbook import catalogue
+from runbook.errors import RunbookError, StepError, UnreachableError
 from runbook.events import Failed, Notify
 from runbook.step import CONTROLLER
 
@@ -99,5 +100,15 @@ class Run:
         return self.unfinished.get(target, {}).get(step, "")
 
     def record(self, step: str, target: str, state: State, image: str, note: str = "") -> None:
-        """Write a checkpoint; it is on the disk when this returns."""
-        self.journal.record(Checkpoint(self._id, step, target, state, image, note))
+        """Write a checkpoint; it is on the disk when this returns. Raises StepError where it cannot be written.
+
+        One that only says what has failed is done without, then: its intent says of it that it was cut off.
+        """
+        try:
+            self.journal.record(Checkpoint(self._id, step, target, state, image, note))
+        except OSError as error:
+            if state is not State.FAILED:
+                path, why = self.journal.path.parent, error.strerror
+                raise StepError(
+                    catalogue.NO_LOG_PLACE, what="checkpoints", path=path, directory=path.parent, why=why
+                ) from error
