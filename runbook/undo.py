@@ -14,7 +14,7 @@ from runbook.resources.file import unified
 from runbook.step import CONTROLLER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runbook.images import Image, KeptChange
     from runbook.session import Session
@@ -26,7 +26,7 @@ _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
-    """Undo these steps, the last first, wherever they were applied; raises StoppedError when the user says no."""
+    """Undo these steps, what was done last first, wherever it was; raises StoppedError when the user says no."""
     images: Mapping[str, Sequence[Image]] = session.executor.images()
     steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
     if not steps:
@@ -40,15 +40,29 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
         _show(session, step, names, images)
     if not yes and not prompt.confirm("Undo this?"):
         raise StoppedError(catalogue.STOPPED, what="nothing was undone")
-    for step in steps:
+    for name, applied in _rounds(steps, images):
         if session.executor.stop_requested:
-            raise StoppedError(catalogue.STOPPED, what=f"stopped before undoing {step.name}")
+            raise StoppedError(catalogue.STOPPED, what=f"stopped before undoing {name}")
         # below a failure nothing more is undone there: the steps stand on one another
         failed = session.executor.failures
         left_out = {*failed, CONTROLLER} if failed else set()
-        session.executor.rollback(step.name, {t: each for t, each in _of(step, images).items() if t not in left_out})
+        session.executor.rollback(name, {t: each for t, each in applied.items() if t not in left_out})
     for target in session.executor.failures:
         session.terminal.line(f"{target}: stopped there; what it stands on was left as it is")
+
+
+def _rounds(
+    steps: Sequence[Step], images: Mapping[str, Sequence[Image]]
+) -> Iterator[tuple[str, dict[str, Sequence[Image]]]]:
+    """The applications in the order of their undoing: each target's newest first, those of one step side by side.
+
+    By time, not by step: what a step did the first time may stand on what another has done differently since.
+    """
+    names = {step.name for step in steps}
+    left = {target: [image for image in found if image.step in names] for target, found in images.items()}
+    while newest := max((found[0] for found in left.values() if found), key=lambda image: image.name, default=None):
+        name = newest.step
+        yield name, {target: [found.pop(0)] for target, found in left.items() if found and found[0].step == name}
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def explained(
     found = diagnose(_evidence(end, hosts, before, said), _evidence(there, hosts, before), traffic_lost=traffic_lost)
     names = {"initiator": end.here.name, "responder": end.there.name}
     quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
+    mended = there if found.end == "responder" else end
     return StepError(
         catalogue.TUNNEL_DOWN,
         connection=end.connection,
@@ -77,7 +78,7 @@ def explained(
         quotes=quotes,
         here=end.here.name,
         there=end.there.name,
-        fix=found.fix,
+        fix=style_of(mended.here).words(found.fix),
     )
 
 
@@ -88,7 +89,7 @@ def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Seque
     since = f"--after-cursor={quote(stood.cursor)}" if stood.cursor else "-n 500"
     script = "\n".join(
         [
-            f"journalctl -q -u {style.unit} -o cat {since} || true",
+            f"journalctl -q {style.journal} -o cat {since} || true",
             "echo --",
             f"{style.listing} 2>/dev/null || true",
             "echo --",

@@ -17,12 +17,14 @@ _JOURNAL = re.compile(r"^.*?\b(?:charon(?:-systemd)?|swanctl|strongswan|kernel)(
 _PREFIX = re.compile(r"(?P<thread>\d+)?\[[A-Z]{3}\d?\](?: <[^>]*>)? ?")
 _JOB_BEGINS = re.compile(
     r"received packet:|vici |(?:re)?initiating IKE_SA|retransmit \d|giving up after|creating acquire job|"
-    r"deleting half open|(?:added|updated|replaced|removed) vici connection|loaded |sending DPD|sending keep alive",
+    r"deleting half open|(?:added|updated|replaced|removed) vici connection|loaded |received stroke: |"
+    r"sending DPD|sending keep alive",
 )
 _JOB_ENDS = "sending packet:"
 _NAMED = re.compile(
     r"(?:IKE_SA|CHILD_SA) (?P<numbered>[\w.-]+)[\[{]\d|"
-    r"(?:CHILD_SA|peer config|CHILD_SA config|connection|installing) '(?P<quoted>[\w.-]+)'|"
+    r"(?:CHILD_SA|peer config|config|configuration|connection|conn|installing|initiate|route|terminate) "
+    r"'(?P<quoted>[\w.-]+)'|"
     r"vici connection: (?P<loaded>[\w.-]+)$",
 )
 

@@ -9,7 +9,7 @@ from steps.credentials import ca_files
 from steps.section import Section
 from steps.site_certificate import settled_chain, trust_anchors
 from steps.style import Wanted
-from steps.styles import style_of
+from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,10 +45,14 @@ class Connection(Section):
         site = self.site(target)
         chain = settled_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
+        ends = self.network.ends(site)
         wanted = None
         if chain and authorities:
             loaded = pki.split_chain(b"".join(authorities.values()))
-            wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)))
-        ends = self.network.ends(site)
+            chains = {end.there.name: settled_chain(self.network, end.there, self.vault) for end in ends}
+            roots = {name: each.anchor for name, each in chains.items() if each}
+            wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)), roots)
+        style = style_of(site)
+        elsewhere = [part for other in others(style) for part in other.no_connections(ends)]
         by_hand = inherited.connections(end.connection for end in ends)
-        return [*by_hand, *style_of(site).connections(ends, wanted)]
+        return [*by_hand, *elsewhere, *style.connections(ends, wanted)]

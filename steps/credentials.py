@@ -11,7 +11,7 @@ from steps.authorities import CaCertificates, ca_name
 from steps.key_places import place_of
 from steps.section import Section
 from steps.site_certificate import settled_chain, trust_anchors
-from steps.styles import style_of
+from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,10 +51,14 @@ class Credentials(Section):
         chain = settled_chain(self.network, site, self.vault)
         key = place_of(self.network).installed(self.vault, site, key_path) if chain else None
         authorities = ca_files(self.network, site, self.vault)
+        shown = [chain.leaf, *chain.intermediates] if chain and style.chained else [chain.leaf] if chain else []
         later = {path: Later("file", path, "certificate") for path in (key_path, leaf_path)}
+        elsewhere = [part for other in others(style) for part in other.no_credentials(site)]
         return [
+            *elsewhere,
             key or later[key_path],
-            File(leaf_path, pki.to_pem(chain.leaf)) if chain else later[leaf_path],
+            *style.secrets(site),
+            File(leaf_path, b"".join(map(pki.to_pem, shown))) if shown else later[leaf_path],
             CaCertificates(style.ca_directory, authorities)
             if authorities
             else Later("CA certificates in", style.ca_directory, "certificate"),

@@ -14,7 +14,7 @@ _AUTH = r"received AUTHENTICATION_FAILED notify error"
 _LOAD = "then `swanctl --load-all` there"
 _LOAD_BOTH = "then `swanctl --load-all` on both ends"
 _NO_PROPOSAL = r"received NO_PROPOSAL_CHOSEN notify error"
-_ADDED = r"(?:added|updated|replaced) vici connection"
+_ADDED = r"(?:added|updated|replaced) vici connection|added configuration '"
 _UP = r"IKE_SA \S+ established between"
 
 _KERNEL = (
@@ -66,7 +66,8 @@ _LOADED = (
     Row(
         35, "credential-not-loaded", Stage.CONFIG,
         (r"loading \S+ certificate '(?P<file>.+)' failed: (?P<why>.+)",
-         r"loading '(?P<file>.+)' failed: (?P<why>parsing X509 certificate failed)"),
+         r"loading '(?P<file>.+)' failed: (?P<why>parsing X509 certificate failed)",
+         r"(?P<why>loading certificate) from '(?P<file>.+)' failed"),
         "{here} cannot load the certificate {file} ({why}), so the connection is not loaded.",
         "On {here}: `openssl x509 -noout -subject -in {file}`; put the certificate back, or install the package "
         "libstrongswan-standard-plugins for ECDSA, " + _LOAD + ".",
@@ -74,7 +75,8 @@ _LOADED = (
     Row(
         34, "config-rejected", Stage.CONFIG,
         (r"loading connection '.+' failed: (?P<why>.+: (?P<key>\S+)), config discarded",
-         r"invalid config file '(?P<key>.+)'"),
+         r"invalid config file '(?P<key>.+)'", r"(?P<why>skipped invalid proposal string): (?P<key>.+)",
+         r"# ignored conn '(?P<key>.+)' due to (?P<why>.+)"),
         "{here} refuses the connection's configuration ({why}): a slip, or a keyword that it does not know.",
         "On {here}: mend {key} (below /etc/swanctl; `swanctl --version` tells which keywords it knows), "
         + _LOAD + ".",
@@ -94,7 +96,8 @@ _LOADED = (
         "On {here}: `getent ahosts {name}`; mend the DNS, or write the address in sites.yaml.",
     ),
     Row(
-        47, "not-loaded", Stage.CONFIG, (r"CHILD_SA config '(?P<name>.+)' not found",),
+        47, "not-loaded", Stage.CONFIG,
+        (r"CHILD_SA config '(?P<name>.+)' not found", r"no config named '(?P<name>.+)'"),
         "{here} has not loaded the connection {name}.",
         "On {here}: `swanctl --load-all`, and read what it says.",
     ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steps.certificate_options import Certificates
-    from steps.ipsec_options import Ipsec
+    from steps.ipsec_options import Ipsec, Start
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -173,6 +173,18 @@ class End:
     def initiates(self) -> bool:
         """Whether it is this end that brings the tunnel up."""
         return self.link.initiator == self.here.name
+
+    @property
+    def start(self) -> Start:
+        """What this end does by itself: what was asked for, where it is the one that brings the tunnel up."""
+        asked = self.network.ipsec.start
+        return asked if self.initiates or asked == "ignore" else "add"
+
+    @property
+    def mobike(self) -> bool:
+        """Whether the tunnel may move to another address while it is up (RFC 4555)."""
+        asked = self.network.ipsec.mobike
+        return self.here.dynamic or self.there.dynamic if asked is None else asked
 
     @property
     def local_ts(self) -> tuple[Subnet, ...]:

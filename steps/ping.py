@@ -89,7 +89,12 @@ class Tunnel(Part):
 
     def judge(self, found: Reading) -> Finding:
         """In order when one is up and as planned."""
-        associations = style_of(self.end.here).associations(found.text, self.end.connection)
+        style, start = style_of(self.end.here), self.end.start
+        associations = style.associations(found.text, self.end.connection)
+        if not associations and start == "add":
+            return self.in_order(f"down: `start: add` leaves it to you (`{style.initiate(self.end.connection)}`)")
+        if not associations and start == "ignore":
+            return self.in_order("down: charon is not told of it (`start: ignore`)")
         if not associations:
             return self.absent(self._initiate("it is down"))
         problems = [negotiated_problems(self.end, each) for each in associations]
@@ -115,7 +120,7 @@ class Tunnel(Part):
     def _listen_and_try_again(self, hosts: Mapping[str, Target]) -> None:
         """Bring it up while both ends are listened to; raises StepError with why that fails."""
         before = listen(self.end, hosts)
-        script = f"{self._down()}\n{self._up()} 2>&1 || echo 'initiate failed'"
+        script = f"{self._down()}\n{{\n{self._up()}\n}} 2>&1 || echo 'initiate failed'"
         said = hosts[self.end.here.name].run(script, purpose=f"bring {self.end.connection} up").stdout
         if "initiate failed" in said:
             raise explained(self.end, hosts, before, said=said.splitlines())
@@ -126,6 +131,8 @@ def proof(ends: tuple[End, End]) -> Proof:
 
     def run(hosts: Mapping[str, Target]) -> Sequence[str]:
         initiator = ends[0] if ends[0].initiates else ends[1]
+        if initiator.start in {"add", "ignore"} and not any(_stands(end, hosts) for end in ends):
+            return [f"{initiator.link.name} is down, and `start: {initiator.start}` leaves it so: nothing was pinged"]
         scripts = pings.scripts(initiator.network, (ends[0].here, ends[1].here), hosts)
         for end in ends:
             scripts[end.here.name] = f"{_look(end)}\n{scripts[end.here.name]}"
@@ -158,6 +165,12 @@ def through(hub: Site, spokes: tuple[Site, Site], network: Network) -> Proof:
         return evidence
 
     return run
+
+
+def _stands(end: End, hosts: Mapping[str, Target]) -> bool:
+    style = style_of(end.here)
+    listed = hosts[end.here.name].run(style.listing, purpose="look whether the tunnel is up").stdout
+    return bool(style.associations(listed, end.connection))
 
 
 def _lan_targets(sites: Iterable[Site]) -> tuple[str, ...]:

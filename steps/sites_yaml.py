@@ -46,13 +46,14 @@ def network(tree: Value, directory: Path) -> Network:
     optional = ("ssh_config", "ipsec", "certificate_authority", "certificates", "keys")
     top = tree.keys(("ula_prefix", "link_subnet", "sites", "links"), optional)
     prefix = _prefix(top["ula_prefix"])
-    sites = read_sites(top["sites"], prefix, top["link_subnet"])
+    ipsec = read_ipsec(top["ipsec"]) if "ipsec" in top else Ipsec()
+    sites = read_sites(top["sites"], prefix, top["link_subnet"], ipsec)
     return Network(
         prefix=prefix,
         link_subnet_id=read_subnet_id(top["link_subnet"]),
         ssh_config=read_file(top["ssh_config"], directory) if "ssh_config" in top else None,
         certificates=read_certificates(top["certificates"], directory, sites) if "certificates" in top else None,
-        ipsec=read_ipsec(top["ipsec"]) if "ipsec" in top else Ipsec(),
+        ipsec=ipsec,
         sites=sites,
         links=read_links(top["links"], top["sites"].entries(), sites),
         directory=directory,

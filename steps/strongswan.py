@@ -8,7 +8,7 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from steps import inherited
 from steps.section import Section
-from steps.styles import style_of
+from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,10 +40,12 @@ class IpsecInstallation(Section):
         if other := inherited.other_daemon(facts):
             return other
         style = style_of(self.site(target))
+        rivals = tuple(each.packages[0] for each in others(style))
         return [
             inherited.SoundConf(),
-            # before the packages, or the new daemon starts without the port that the old one holds
-            Masked("strongswan-starter.service", "two daemons would fight for UDP port 500"),
-            Packages((*style.packages, *self.network.ipsec.extra_packages)),
+            # before the packages, or the new daemon starts without the port that the old one holds; and rollback has
+            # the package again before it starts the daemon
+            *(Masked(each.unit, "two daemons would fight for UDP port 500") for each in others(style)),
+            Packages((*style.packages, *self.network.ipsec.extra_packages), rivals=rivals),
             Service(style.unit),
         ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OUR_CA_FILES: Final = "ipsec-runbook-*.pem"
 """A pattern: an admin's own CA certificates are not in files of this form."""
+MOVED: Final = "this site's strongSwan is configured in another style"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Wanted:
     leaf: x509.Certificate
     authorities: tuple[x509.Certificate, ...]
     anchors: tuple[x509.Certificate, ...]
+    roots: Mapping[str, x509.Certificate]
+    """Of each other end, by its site: the one of the anchors that its chain leads to."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,20 @@ class Style(ABC):
     """One way of configuring strongSwan; `steps.styles` has them all."""
 
     packages: ClassVar[tuple[str, ...]]
-    """By name, never `strongswan`, which means another daemon on each release; the plugins among them are only
-    recommended by Debian, and without openssl's no elliptic curve key can be read before Debian 13."""
+    """The daemon's first. By name, never `strongswan`, which means another daemon on each release; the plugins among
+    them are only recommended by Debian, and without openssl's no elliptic curve key can be read before Debian 13."""
     unit: ClassVar[str]
-    """The systemd unit of the daemon, in whose journal charon logs."""
+    """The systemd unit of the daemon."""
+    journal: ClassVar[str]
+    """What has journalctl show charon's log, each line once."""
+    program: ClassVar[str]
+    """What the daemon is spoken to by."""
     ca_directory: ClassVar[str]
     """Where it looks for CA certificates."""
+    chained: ClassVar[bool] = False
+    """Whether the certificate's file has its chain behind it; charon reads the first certificate of it only."""
+    reads_anew: ClassVar[str]
+    """What `load` has the daemon read."""
 
     @abstractmethod
     def key_path(self, site: Site) -> str:
@@ -60,9 +71,58 @@ class Style(ABC):
     def confined(self, site: Site, ends: Sequence[End]) -> Sequence[Confined]:
         """The programs that read what is ours."""
 
+    def secrets(self, site: Site) -> Sequence[Part]:  # noqa: ARG002 - for those that need it
+        """How the daemon is told of the private key, where it does not find it by itself."""
+        return ()
+
     @abstractmethod
     def connections(self, ends: Sequence[End], wanted: Wanted | None) -> Sequence[Part]:
         """The ends of one site as the daemon is told of them, and what it has loaded; None: no certificate yet."""
+
+    @abstractmethod
+    def no_credentials(self, site: Site) -> Sequence[Part]:
+        """Nothing of ours where keys and certificates lie in this style: for a site that has another."""
+
+    @abstractmethod
+    def no_connections(self, ends: Sequence[End]) -> Sequence[Part]:
+        """The same of the connections."""
+
+    @abstractmethod
+    def view(self, connection: str) -> str:
+        """Shell that prints a connection as the daemon lists it, and fails where the daemon does not answer."""
+
+    @abstractmethod
+    def differences(self, end: End, wanted: Wanted, viewed: str) -> list[str] | None:
+        """What the daemon has other than wanted, in words; None where it knows of no such connection."""
+
+    @property
+    @abstractmethod
+    def held(self) -> str:
+        """Shell that prints a line for each certificate that charon holds: its mark, and `key` where it has its key."""
+
+    @abstractmethod
+    def mark(self, certificate: x509.Certificate) -> str:
+        """What a certificate is known by in that listing, a word."""
+
+    @abstractmethod
+    def loading(self, connection: str) -> str:
+        """What charon logs when it reads a connection: an extended regular expression for a whole line."""
+
+    @abstractmethod
+    def trapped(self, connection: str) -> str:
+        """Shell that succeeds where charon waits for a connection's first packet."""
+
+    @abstractmethod
+    def load(self, connection: str) -> str:
+        """Shell that has the daemon read all its files anew, and waits until it has this connection of them."""
+
+    @abstractmethod
+    def trap(self, connection: str) -> str:
+        """Shell that has charon wait for a connection's first packet, with its routes made anew."""
+
+    def words(self, advice: str) -> str:
+        """What is advised by swanctl's commands, by this style's."""
+        return advice
 
     @abstractmethod
     def settled(self, connection: str) -> str:
@@ -76,6 +136,10 @@ class Style(ABC):
     @abstractmethod
     def associations(self, listed: str, connection: str) -> list[Sa]:
         """A connection's security associations out of either listing."""
+
+    @abstractmethod
+    def initiate(self, connection: str) -> str:
+        """The command by which one brings a tunnel up by hand."""
 
     @abstractmethod
     def up(self, connection: str) -> str:

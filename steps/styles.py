@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from steps.stroke_style import Stroke
 from steps.swanctl_style import Swanctl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from steps.network import Site
     from steps.style import Style
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 STYLES: Final[Mapping[str, Style]] = MappingProxyType(
     {
         "swanctl": Swanctl(),
+        "stroke": Stroke(),
     },
 )
 """By the name that `ipsec.config` of sites.yaml has for it; the first is the default."""
@@ -24,3 +26,8 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
 def style_of(site: Site) -> Style:
     """How a site's strongSwan is configured."""
     return STYLES[site.config]
+
+
+def others(style: Style) -> Sequence[Style]:
+    """The styles that a site with this one does not have."""
+    return [each for each in STYLES.values() if each is not style]

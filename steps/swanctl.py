@@ -1,16 +1,16 @@
 """The connection of one end: the file that swanctl loads, and what charon says that it has loaded.
 
 `render` states it once, for strongSwan 5.9 and 6.0 alike (swanctl.conf(5)); `wanted_connection` says what of it
-`swanctl --list-conns` must then show. That listing keeps quiet about proposals, mobike, encap, keyingtries,
-start_action and which of two certificates with one subject is in use: for these, the journal tells when charon last
-read the file, to be held against the file's own time.
+`swanctl --list-conns` must then show. That listing keeps quiet about proposals, mobike, encap, keyingtries, send_cert,
+life_time, start_action and which of two certificates with one subject is in use: for these, the journal tells when
+charon last read the file, to be held against the file's own time. Of start_action, the trap is asked for besides.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography.x509.oid import NameOID
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cryptography.x509 import Certificate, Name, ObjectIdentifier
 
+    from steps.ipsec_options import Ipsec, Start
     from steps.network import End
     from steps.vici import Event, Section
 
@@ -32,10 +33,8 @@ DPD_DELAY = 30
 """Seconds of silence after which the other end is asked whether it lives."""
 REAUTH_TIME = 24 * 3600
 """Seconds after which both ends prove themselves anew."""
-REKEY_TIME = 4 * 3600
-"""Seconds after which the IKE SA gets new keys."""
-CHILD_REKEY_TIME = 3600
-"""Seconds after which the tunnel itself gets new keys."""
+IKE_LIFETIME = 4 * 3600
+"""Seconds that an IKE SA lives with its keys, where sites.yaml does not say."""
 
 _WORD = re.compile(r"[^\s\x00-\x1f\x7f{}\"'#\\=,]+")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -57,9 +56,8 @@ def render(end: End, *, certificate: str, anchors: Sequence[str]) -> str:
     if not anchors:
         raise ValueError(f"{end.connection} has no trust anchor: any certificate at all would have to be refused")
     ipsec = end.network.ipsec
-    act = _actions(end)
-    return f"""\
-{MANAGED}made from sites.yaml; the next apply overwrites what is changed here
+    act = ACTIONS[end.start]
+    text = f"""\
 connections {{
   {end.connection} {{
     version = 2
@@ -68,16 +66,19 @@ connections {{
     remote_addrs = {_list(end.remote_addrs)}
     proposals = {_list(ipsec.ike_proposals)}
     # mobike: an end whose address changes takes its tunnel along (RFC 4555)
-    mobike = {_yes(end.here.dynamic or end.there.dynamic)}
+    mobike = {_yes(end.mobike)}
     # encap: wrap ESP in UDP even where no NAT is seen; no means only where one is
     encap = {_yes(ipsec.encapsulation == "always")}
     # large certificate chains: split the message ourselves, since lines drop fragments of IP
     fragmentation = yes
-    send_cert = always
+    send_cert = {ipsec.sendcert}
     # 0: never stop trying to reach the other end
-    keyingtries = 0
+    keyingtries = {ipsec.keyingtries}
     dpd_delay = {DPD_DELAY}s
-    rekey_time = {REKEY_TIME // 3600}h
+    # new keys before the old ones' life ends: ikelifetime without one to two times rekeymargin
+    rekey_time = {_ike_lifetime(ipsec) - ipsec.rekeymargin}s
+    over_time = {ipsec.rekeymargin}s
+    rand_time = {ipsec.rekeymargin}s
     # certificates are looked at again only here, never by a rekeying
     reauth_time = {REAUTH_TIME // 3600}h
     # an end that comes back after a crash replaces what it left behind
@@ -90,7 +91,7 @@ connections {{
     # exactly this name, from exactly these roots: other holders of their certificates are refused
     remote {{
       auth = pubkey
-      id = fqdn:{_peer(end.there.fqdn)}
+      id = fqdn:{exact_name(end.there.fqdn)}
       cacerts = {_list(anchors)}
     }}
     children {{
@@ -99,8 +100,10 @@ connections {{
         local_ts = {_list(map(str, end.local_ts))}
         remote_ts = {_list(map(str, end.remote_ts))}
         esp_proposals = {_list(ipsec.esp_proposals)}
-        rekey_time = {CHILD_REKEY_TIME // 3600}h
-        # one end brings the tunnel up, when traffic asks for it; the other waits, or both would do it at once
+        life_time = {ipsec.keylife}s
+        rekey_time = {ipsec.keylife - ipsec.rekeymargin}s
+        rand_time = {ipsec.rekeymargin}s
+        # one end brings the tunnel up; the other waits, or both would do it at once
         start_action = {act.start}
         dpd_action = {act.dpd}
         close_action = {act.close}
@@ -109,6 +112,10 @@ connections {{
   }}
 }}
 """
+    if end.start == "ignore":
+        commented = "".join(f"# {line}" for line in text.splitlines(keepends=True))
+        text = f"# start: ignore in sites.yaml, so that charon is not told of it\n{commented}"
+    return f"{MANAGED}made from sites.yaml; the next apply overwrites what is changed here\n{text}"
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,17 @@ class _Actions:
     close: str
 
 
-def _actions(end: End) -> _Actions:
-    return _Actions("trap", "restart", "trap") if end.initiates else _Actions("none", "clear", "none")
+ACTIONS: Final[Mapping[Start, _Actions]] = {
+    "start": _Actions("start", "restart", "start"),
+    "trap": _Actions("trap", "restart", "trap"),
+    "add": _Actions("none", "clear", "none"),
+    "ignore": _Actions("none", "clear", "none"),
+}
+"""What a connection does when it is loaded, when the other end is silent, and when that end closes it."""
+
+
+def _ike_lifetime(ipsec: Ipsec) -> int:
+    return ipsec.ikelifetime or IKE_LIFETIME
 
 
 def _yes(flag: bool) -> str:  # noqa: FBT001 - the one argument of a two-word vocabulary
@@ -133,7 +149,7 @@ def _word(value: str) -> str:
     return value
 
 
-def _peer(fqdn: str) -> str:
+def exact_name(fqdn: str) -> str:
     """Let an exact name through; with a pattern any holder of a certificate from these roots could be the peer."""
     if "%" in fqdn or "*" in fqdn:
         raise ValueError(f"{fqdn!r} is a pattern, not the name of one peer")
@@ -181,13 +197,13 @@ class Loaded:
 
 def wanted_connection(end: End, *, certificate: Certificate, anchors: Iterable[Certificate]) -> Loaded:
     """Say what `--list-conns` shows once `render`'s file for this end is loaded, with these very certificates."""
-    act = _actions(end)
+    act, ipsec = ACTIONS[end.start], end.network.ipsec
     child = LoadedChild(
         name=end.connection,
         mode="TUNNEL",
         local_selectors=frozenset(map(str, end.local_ts)),
         remote_selectors=frozenset(map(str, end.remote_ts)),
-        rekey_time=CHILD_REKEY_TIME,
+        rekey_time=ipsec.keylife - ipsec.rekeymargin,
         dpd_action=_LISTED_ACTION.get(act.dpd, act.dpd),
         close_action=_LISTED_ACTION.get(act.close, act.close),
     )
@@ -201,7 +217,7 @@ def wanted_connection(end: End, *, certificate: Certificate, anchors: Iterable[C
         certificates=frozenset({listed_name(certificate.subject)}),
         anchors=frozenset(listed_name(anchor.subject) for anchor in anchors),
         dpd_delay=DPD_DELAY,
-        rekey_time=REKEY_TIME,
+        rekey_time=_ike_lifetime(ipsec) - ipsec.rekeymargin,
         reauth_time=REAUTH_TIME,
         unique="UNIQUE_REPLACE",
         children=(child,),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from runbook.resources.file import File
+from runbook.resources.file import Absent, File
 from runbook.script import quote
-from runbook.step import Change, Finding, Later, Part
+from runbook.step import Later
 from steps import swanctl
-from steps.authorities import ca_name
+from steps.authorities import CaCertificates, ca_name
+from steps.loaded import LoadedConnection
 from steps.negotiated import security_associations
-from steps.style import Confined, Style
+from steps.style import MOVED, Confined, Style
 from steps.swanctl import LOAD
 from steps.swanctl_leftovers import Leftovers
 from steps.vici import parse
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from runbook.script import Reading
+    from runbook.step import Part
     from steps.negotiated import Sa
     from steps.network import End, Site
     from steps.style import Wanted
@@ -40,7 +40,10 @@ class Swanctl(Style):
         "libstrongswan-extra-plugins",
     )
     unit: ClassVar[str] = "strongswan.service"
+    journal: ClassVar[str] = f"-u {unit}"
+    program: ClassVar[str] = "swanctl"
     ca_directory: ClassVar[str] = "/etc/swanctl/x509ca"
+    reads_anew: ClassVar[str] = "everything in /etc/swanctl (--load-all)"
 
     def key_path(self, site: Site) -> str:
         """Below private/, where swanctl finds a key of any kind."""
@@ -74,14 +77,66 @@ class Swanctl(Style):
             certificate = self.leaf_path(end.here).rpartition("/")[2]
             text = swanctl.render(end, certificate=certificate, anchors=[ca_name(each) for each in wanted.anchors])
             conf = File(path, text.encode(), "640")
-            parts += [conf, LoadedConnection(end, path, wanted, follows=(conf.key,))]
+            parts += [conf, LoadedConnection(self, end, path, wanted, follows=(conf.key,))]
         return parts
+
+    def no_credentials(self, site: Site) -> Sequence[Part]:
+        """Neither key nor certificates."""
+        files = (self.key_path(site), self.leaf_path(site))
+        return [*(Absent(path, MOVED) for path in files), CaCertificates(self.ca_directory, {})]
+
+    def no_connections(self, ends: Sequence[End]) -> Sequence[Part]:
+        """None of their files."""
+        return [Absent(_path(end), MOVED) for end in ends]
+
+    def view(self, connection: str) -> str:
+        """As vici has it."""
+        listed = f"awk -v name={quote(connection)} '{_CONNECTION}'"
+        return f"conns=$(swanctl --list-conns --pretty 2>/dev/null) && printf '%s\\n' \"$conns\" | {listed}"
+
+    def differences(self, end: End, wanted: Wanted, viewed: str) -> list[str] | None:
+        """Value by value."""
+        loaded = swanctl.loaded_connection(parse(viewed), end.connection)
+        if loaded is None:
+            return None
+        planned = swanctl.wanted_connection(end, certificate=wanted.leaf, anchors=wanted.anchors)
+        return swanctl.differences(planned, loaded)
+
+    @property
+    def held(self) -> str:
+        """By the SHA-256 of its DER in hexadecimal."""
+        return (
+            f"swanctl --list-certs --pretty 2>/dev/null | awk '{_CERTIFICATES}' | while read -r key der; do\n"
+            '    printf \'%s %s\\n\' "$(printf %s "$der" | sha256sum | cut -d\' \' -f1)" "$key"\ndone'
+        )
+
+    def mark(self, certificate: x509.Certificate) -> str:
+        """The same."""
+        return hashlib.sha256(certificate.public_bytes(Encoding.DER).hex().encode()).hexdigest()
+
+    def loading(self, connection: str) -> str:
+        """Also where it was the same before."""
+        return f"(added|updated|replaced) vici connection: {connection}"
+
+    def trapped(self, connection: str) -> str:
+        """By its child."""
+        return f"swanctl --list-pols --trap --pretty 2>/dev/null | grep -q {quote(f'/{connection} {{$')}"
+
+    def load(self, connection: str) -> str:  # noqa: ARG002 - it loads all and comes back when it has
+        """With the credentials that are no longer there taken away."""
+        return LOAD
+
+    def trap(self, connection: str) -> str:
+        """By its child."""
+        name = quote(connection)
+        return f"swanctl --uninstall --child {name} >&2 || true\nswanctl --install --child {name} >&2"
 
     def settled(self, connection: str) -> str:
         """Without times, counters, numbers, and keys' names after a rekeying."""
         return (
             f"swanctl --list-sas --pretty --ike {quote(connection)} 2>/dev/null | sed -E "
-            "'/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "
+            "'/^list-sas reply/,$d; "
+            "/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "
             "/^        dh-group/d; s/-[0-9]+ \\{$/ {/'"
         )
 
@@ -94,9 +149,13 @@ class Swanctl(Style):
         """Each IKE SA is a message."""
         return security_associations(parse(listed), connection)
 
-    def up(self, connection: str) -> str:
+    def initiate(self, connection: str) -> str:
         """By its child, which has the connection's name."""
-        return f"swanctl --initiate --child {quote(connection)} --timeout 30"
+        return f"swanctl --initiate --child {quote(connection)}"
+
+    def up(self, connection: str) -> str:
+        """With an end to the waiting."""
+        return f"{self.initiate(connection)} --timeout 30"
 
     def down(self, connection: str) -> str:
         """With all its children."""
@@ -116,11 +175,6 @@ def _path(end: End) -> str:
     return f"/etc/swanctl/conf.d/{end.connection}.conf"
 
 
-TABLE: Final = 220
-"""The routing table of charon's own routes (strongswan.conf(5), charon.routing_table)."""
-UNSOURCED: Final = "no source address in the private network for what goes to"
-"""A route loses its source when that address is removed, and does not get it back with it."""
-
 _CONNECTION: Final = """\
 /^list-conn event/ { event = ""; ours = 0 }
 { event = event $0 "\\n" }
@@ -133,132 +187,3 @@ _CERTIFICATES: Final = """\
 /^  has_privkey = yes/ { key = "key" }
 /^  data = / { print key, substr($3, 3) }"""
 """Each certificate that charon lists: whether it has its key, and its DER in hexadecimal."""
-
-
-@dataclass(frozen=True)
-class LoadedConnection(Part):
-    """What charon runs of a connection is what its file and its certificates say."""
-
-    end: End
-    path: str
-    credentials: Wanted = field(repr=False)
-    follows: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """The connection's name."""
-        return f"loaded connection {self.end.connection}"
-
-    def probe(self) -> str:
-        """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read the file.
-
-        Nothing that others have loaded is printed: what they change is not a change of ours.
-        """
-        name, path = quote(self.end.connection), quote(self.path)
-        remote = " ".join(f"-{each.version},{each}" for each in self.end.remote_ts)
-        ours = " ".join(f"-e {_hash(each)}" for each in (self.credentials.leaf, *self.credentials.authorities))
-        return f"""\
-command -v swanctl >/dev/null || {{ echo 'not installed'; exit 0; }}
-conns=$(swanctl --list-conns --pretty 2>/dev/null) || {{ echo 'not running'; exit 0; }}
-printf '%s\\n' "$conns" | awk -v name={name} '{_CONNECTION}'
-echo --
-swanctl --list-certs --pretty 2>/dev/null | awk '{_CERTIFICATES}' | while read -r key der; do
-    printf '%s %s\\n' "$(printf %s "$der" | sha256sum | cut -d' ' -f1)" "$key"
-done | grep -F {ours} | sort -u
-echo --
-for there in {remote}; do
-    ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
-done | grep -v ' src ' | cut -d' ' -f1,3
-echo --
-[ -e {path} ] || {{ echo 'no file'; exit 0; }}
-[ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
-journalctl -q -b -u strongswan.service -o short-unix -g '(added|updated|replaced) vici connection: '{name}'$' -n 1 |
-    awk -v changed="$(stat -c %.Z {path})" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
-
-    def judge(self, found: Reading) -> Finding:
-        """In order when charon lists all as wanted, and has read the file since its last change."""
-        problems = self._problems(found.text)
-        if not problems:
-            return self.in_order()
-        absent = problems[0].startswith("charon")
-        change = self._load(problems)
-        return self.absent(change) if absent else self.drift(change)
-
-    def again(self, found: Reading) -> Finding:
-        """The file is about to change, so charon must load it."""
-        return self.drift(self._load(self._problems(found.text) or ["its file changes"]))
-
-    def _problems(self, text: str) -> list[str]:
-        if text.strip() in {"not installed", "not running"}:
-            return [f"charon is {text.strip()}"]
-        conns, certificates, routes, file = text.split("--\n")
-        wanted = swanctl.wanted_connection(
-            self.end, certificate=self.credentials.leaf, anchors=self.credentials.anchors
-        )
-        loaded = swanctl.loaded_connection(parse(conns), self.end.connection)
-        if loaded is None:
-            return [f"charon has not loaded {self.end.connection}"]
-        stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
-        unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
-        return [*swanctl.differences(wanted, loaded), *self._missing(certificates), *stale, *unsourced]
-
-    def _unsourced(self, routes: str) -> list[str]:
-        """Where routes lead that should have a source, and have none.
-
-        Where charon does ESP itself, its route for what a hub passes on has none, and takes the place of the hub's own.
-        """
-        passes_on = self.end.network.beyond(self.end.link, self.end.here)
-        return [each.split()[0] for each in routes.splitlines() if not (passes_on and each.endswith(" ipsec0"))]
-
-    def _missing(self, listing: str) -> list[str]:
-        """The certificates that charon does not hold, in words."""
-        held = dict(line.split(" ") for line in listing.splitlines())
-        leaf = held.get(_hash(self.credentials.leaf))
-        own = []
-        if leaf is None:
-            own = [f"charon has not loaded the certificate of {self.end.here.fqdn}"]
-        elif leaf != "key":
-            own = [f"charon has no private key for the certificate of {self.end.here.fqdn}"]
-        return own + [
-            f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}"
-            for each in self.credentials.authorities
-            if _hash(each) not in held
-        ]
-
-    def _load(self, problems: Sequence[str]) -> Change:
-        return Change(
-            summary=f"have charon load {self.end.connection}: {problems[0]}",
-            apply=LOAD + (self._reinstall() if any(each.startswith(UNSOURCED) for each in problems) else ""),
-            settle=self._unload(),
-            diff="\n".join(
-                [
-                    *(f"! {problem}" for problem in problems),
-                    "! charon reads everything in /etc/swanctl anew (--load-all)",
-                ]
-            ),
-        )
-
-    def _unload(self) -> str:
-        """Shell for after the file is put back: what charon no longer knows of must not go on carrying traffic."""
-        name = quote(self.end.connection)
-        return (
-            "if systemctl is-active --quiet strongswan.service; then\n"
-            f"    {LOAD}\n"
-            f"    swanctl --list-conns | grep -q '^'{name}: ||\n"
-            f"        swanctl --terminate --ike {name} --timeout 10 >&2 || true\n"
-            "fi"
-        )
-
-    def _reinstall(self) -> str:
-        """Shell that has charon make its routes anew: loading does not, nor does an address that comes back."""
-        name = quote(self.end.connection)
-        trap = f"swanctl --uninstall --child {name} >&2 || true\nswanctl --install --child {name} >&2\n"
-        return (
-            f"\nswanctl --terminate --ike {name} --timeout 10 >&2 || true\n{trap if self.end.initiates else ''}"
-            f"swanctl --initiate --child {name} --timeout 30 >&2 || true"
-        )
-
-
-def _hash(certificate: x509.Certificate) -> str:
-    """By which a certificate is known among those that charon lists: SHA-256 of its DER in hexadecimal."""
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER).hex().encode()).hexdigest()

@@ -118,10 +118,11 @@ def number_of(parent: Section, key: str) -> int:
 
 def selectors_of(parent: Section, key: str) -> frozenset[str]:
     """Traffic selectors, as a set since either end may order them anew; subnets in their one canonical form."""
-    return frozenset(_selector(item) for item in items_of(parent, key))
+    return frozenset(selector(item) for item in items_of(parent, key))
 
 
-def _selector(item: str) -> str:
+def selector(item: str) -> str:
+    """One of them in its canonical form."""
     try:
         return str(ip_network(item))
     except ValueError:  # a range, `dynamic`, or one narrowed to a protocol: it stands for itself

@@ -10,12 +10,14 @@ import yaml
 
 from steps.marked_yaml import meant
 from steps.network import Site
+from steps.yaml_ipsec import read_config
 from steps.yaml_words import LABEL, LABEL_RULE, Taken, ip_or_none, read_fqdn, read_interface, read_subnet_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv6Network
 
+    from steps.ipsec_options import Ipsec
     from steps.marked_yaml import Value
     from steps.network import Address
 
@@ -30,20 +32,20 @@ _SSH_PORT = 22
 _LAST_PORT = 65535
 
 
-def read_sites(value: Value, prefix: IPv6Network, link_subnet: Value) -> Mapping[str, Site]:
+def read_sites(value: Value, prefix: IPv6Network, link_subnet: Value, ipsec: Ipsec) -> Mapping[str, Site]:
     """Read the section: the sites by name, in the order of the file, none of which overlaps another."""
     entries = value.entries()
     if len(entries) <= 1:
         raise value.wrong("there must be at least two sites; describe both ends of a link")
     taken = Taken()
     taken.claim(link_subnet, "subnet id", read_subnet_id(link_subnet))
-    return {name: _site(name, entry, prefix, taken) for name, entry in entries.items()}
+    return {name: _site(name, entry, prefix, taken, ipsec) for name, entry in entries.items()}
 
 
-def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken) -> Site:
+def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken, ipsec: Ipsec) -> Site:
     if not LABEL.fullmatch(name):
         raise value.wrong(f"`{name}` is no DNS label; {LABEL_RULE}")
-    keys = value.keys(("ssh", "fqdn", "address", "subnet", "interface"), ("lan_interface", "lan_host"))
+    keys = value.keys(("ssh", "fqdn", "address", "subnet", "interface"), ("lan_interface", "lan_host", "config"))
     subnets = keys["subnet"].items() if isinstance(keys["subnet"].node, yaml.SequenceNode) else [keys["subnet"]]
     return Site(
         name=name,
@@ -55,6 +57,7 @@ def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken) -> Site:
         lan_interface=read_interface(keys["lan_interface"]) if "lan_interface" in keys else None,
         lan_host=_ssh(keys["lan_host"], taken) if "lan_host" in keys else None,
         more_subnets=tuple(_further_subnet(each, taken) for each in subnets[1:]),
+        config=read_config(keys, ipsec.config),
     )
 
 

@@ -87,10 +87,13 @@ LINES: dict[int, list[str]] = {
         "loading connection 'ula-net-vps4' failed: unknown option: mobikee, config discarded",
         "loading connection 'ula-net-vps4' failed: invalid value for: proposals, config discarded",
         "invalid config file '/etc/swanctl/swanctl.conf'",
+        "skipped invalid proposal string: aes999gcm16-ecp384",
+        "# ignored conn 'ula-net-vps4' due to 1 parsing error",
     ],
     35: [
         "loading certs certificate '/etc/swanctl/x509/home.pem' failed: No such file or directory",
         "loading '/etc/swanctl/x509/home.pem' failed: parsing X509 certificate failed",
+        "  loading certificate from '/etc/ssl/home.example.org/home.example.org.chained.pem' failed",
     ],
     36: [
         "connecting to 'unix:///var/run/charon.vici' failed: No such file or directory",
@@ -121,7 +124,7 @@ LINES: dict[int, list[str]] = {
         "subject alternative name 'home.example.org' of 'CN=x' does not match any permitted name constraints",
     ],
     46: ["error installing route with policy fd00::/64 === fd01::/64 out"],
-    47: ["CHILD_SA config 'ula-net-vps4' not found"],
+    47: ["CHILD_SA config 'ula-net-vps4' not found", "no config named 'ula-net-vps4'"],
     48: ["retransmit 1 of request with message ID 0"],
     49: ["retransmit 1 of request with message ID 1"],
     50: ["no IKE config found for 192.0.2.1...192.0.2.2, sending NO_PROPOSAL_CHOSEN"],

@@ -24,6 +24,7 @@ from steps.apparmor import Access
 from steps.csr import CsrGeneration
 from steps.procedure import procedure
 from steps.sites_yaml import load
+from steps.styles import STYLES
 from steps.vault import Vault
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "File": ("absent\n", "file 600 root:root 0\nold\n", "link x\n"),
     "Absent": ("link x\nnone\n", "file 644 root:root 0\ninstalled\n"),
     "Directory": ("absent\n", "directory 777 root:root\n"),
-    "Packages": ("nginx\n",),
+    "Packages": ("nginx\n", "charon-systemd\n-strongswan-charon\n"),
     "Service": SERVICES,
     "Masked": SERVICES,
     "NginxLoaded": ("stale\n", "not running\n"),
@@ -69,6 +70,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "SiteCertificate": ("absent\n",),
     "NoChallenges": ("/var/lib/acme-challenge/.well-known/acme-challenge/token\n",),
     "CaCertificates": ("", "ipsec-runbook-old.pem file 644 root:root 0\n"),
+    "Block": ("", f"{BEGIN}\n# old\n{END}\n"),
     "Access": (),  # it answers path by path
     "Sysctl": ("0\n",),
     "LiveRules": ("", "*filter\n"),
@@ -93,8 +95,8 @@ STAGES: Final = ("nothing", "requested", "issued")
 """How far the certificates have come: what then is known of the rest of the procedure."""
 
 
-def network(directory: Path, stage: str) -> Network:
-    """The article's network with its certificates at a stage."""
+def network(directory: Path, stage: str, config: str = "swanctl") -> Network:
+    """The article's network with its certificates at a stage, in a style of configuration."""
     now = datetime.now(UTC)
     lasting = {"before": now - timedelta(days=1), "after": now + timedelta(days=60)}
     root = issue("Root", None, **lasting)
@@ -103,7 +105,7 @@ def network(directory: Path, stage: str) -> Network:
     article = ARTICLE.read_text()
     named = article.replace("agree_to_terms: true", "agree_to_terms: true\n  trust_anchors: [root.pem]")
     assert named != article
-    write(directory / "sites.yaml", named.encode())
+    write(directory / "sites.yaml", f"{named}\nipsec:\n  config: {config}\n".encode())
     made = load(directory / "sites.yaml")
     vault = Vault(made)
     for site in made.sites.values() if stage != "nothing" else ():
@@ -192,16 +194,17 @@ def check(directory: Path, scripts: Mapping[str, str]) -> None:
 def test_every_part_of_the_procedure(tmp_path: Path) -> None:
     """At every stage: of every kind there is something to do at one of them."""
     scripts, kinds = {}, set()
-    networks = [network(tmp_path / stage, stage) for stage in STAGES]
+    networks = [network(tmp_path / f"{stage}-{config}", stage, config) for stage in STAGES for config in STYLES]
     for made in [*networks, own_network(tmp_path / "own"), vouched(own_network(tmp_path / "vouched"))]:
+        config = made.ipsec.config
         for step in procedure(made):
             scripts[f"{step.name}: facts"] = step.facts
             for part in stated(step):
-                scripts[f"{step.name}: {part.key}: probe"] = part.probe()
+                scripts[f"{config}: {step.name}: {part.key}: probe"] = part.probe()
                 for number, finding in enumerate(found(part)):
                     kinds.add(type(part).__name__)
                     for name, text in pieces(finding).items():
-                        scripts[f"{step.name}: {part.key}: {name} {number}"] = text
+                        scripts[f"{config}: {step.name}: {part.key}: {name} {number}"] = text
     assert kinds == set(READINGS)
     check(tmp_path, scripts)
 

@@ -77,7 +77,9 @@ def test_the_file_says_what_the_network_does() -> None:
         "local_ts": "fdd7:5938:e2e6:1::/64,fdd7:5938:e2e6:3::1/128",
         "remote_ts": "fdd7:5938:e2e6:8e71::/64,fdd7:5938:e2e6:3::8e71/128",
         "esp_proposals": "aes256gcm16-ecp384",
-        "rekey_time": "1h",
+        "life_time": "3600s",
+        "rekey_time": "3060s",
+        "rand_time": "540s",
         "start_action": "trap",
         "dpd_action": "restart",
         "close_action": "trap",
@@ -98,7 +100,9 @@ def test_the_file_says_what_the_network_does() -> None:
         "send_cert": "always",
         "keyingtries": "0",
         "dpd_delay": "30s",
-        "rekey_time": "4h",
+        "rekey_time": "13860s",
+        "over_time": "540s",
+        "rand_time": "540s",
         "reauth_time": "24h",
         "unique": "replace",
     }
@@ -212,6 +216,9 @@ def test_anything_else_is_quoted_with_its_line(text: str, line: int) -> None:
 
 # --- what charon has loaded -------------------------------------------------------------------------------------------
 
+RECORDED = Ipsec(ikelifetime=14400 + 540, keylife=3600 + 540)
+"""What the listings were recorded with: new keys every four hours, and every hour."""
+AT_HOME = ends(RECORDED)[0]
 LISTINGS = {
     f"{version}-{kind}": (f"{version}-list-conns-{kind}", kind == "dynamic")
     for version in ("5.9.8", "6.0.1")
@@ -222,7 +229,7 @@ LISTINGS = {
 @pytest.mark.parametrize(("listing", "dynamic"), LISTINGS.values(), ids=LISTINGS)
 def test_a_file_loaded_as_rendered_shows_no_difference(listing: str, *, dynamic: bool) -> None:
     events = vici.parse(sample(listing))
-    for end in ends(dynamic=dynamic):
+    for end in ends(RECORDED, dynamic=dynamic):
         wanted = swanctl.wanted_connection(end, certificate=NAMELESS if dynamic else LEAF, anchors=[ANCHOR])
         assert swanctl.differences(wanted, swanctl.loaded_connection(events, end.connection)) == []
 
@@ -257,7 +264,7 @@ def test_each_thing_changed_in_charon_is_said(old: str, new: str, said: list[str
     connection = text[text.index("  ula-net-vps4 {") :]
     assert old in connection
     changed = "list-conn event {\n" + connection.replace(old, new)
-    wanted = swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+    wanted = swanctl.wanted_connection(AT_HOME, certificate=LEAF, anchors=[ANCHOR])
     found = "\n".join(swanctl.differences(wanted, swanctl.loaded_connection(vici.parse(changed), "ula-net-vps4")))
     assert found
     assert all(words in found for words in said), found
@@ -266,7 +273,7 @@ def test_each_thing_changed_in_charon_is_said(old: str, new: str, said: list[str
 def test_a_connection_that_is_not_loaded_is_said() -> None:
     loaded = swanctl.loaded_connection(vici.parse(sample("6.0.1-list-conns-fixed")), "ula-net-nowhere")
     assert loaded is None
-    wanted = swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+    wanted = swanctl.wanted_connection(AT_HOME, certificate=LEAF, anchors=[ANCHOR])
     assert swanctl.differences(wanted, loaded) == ["charon has not loaded the connection"]
 
 
@@ -279,7 +286,7 @@ def test_the_order_of_selectors_does_not_matter() -> None:
     one, other = "          fdd7:5938:e2e6:1::/64\n", "          fdd7:5938:e2e6:3::1/128\n"
     assert one + other in text
     loaded = swanctl.loaded_connection(vici.parse(text.replace(one + other, other + one)), "ula-net-vps4")
-    assert loaded == swanctl.wanted_connection(HOME, certificate=LEAF, anchors=[ANCHOR])
+    assert loaded == swanctl.wanted_connection(AT_HOME, certificate=LEAF, anchors=[ANCHOR])
 
 
 def test_counters_are_the_daemons_own() -> None:

@@ -12,6 +12,7 @@ from scratch import Scratch, Witness, run, step
 from logs import Redactor
 from runbook import images, prompt
 from runbook.errors import StepError
+from runbook.events import Undone
 from runbook.executor import StoppedError
 from runbook.executor import making as making_stage
 from runbook.images import KEEP, PUT_BACK
@@ -183,3 +184,18 @@ def test_an_image_without_a_number_is_older_than_any_with_one(host: Scratch, app
     assert [each.name for each in host.images()] == [image.name]
     assert images.parse_listing("") == []
     assert applied.failures == {}
+
+
+def test_what_was_done_last_goes_first_whichever_step_did_it(
+    host: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, witness = host.tree(), Witness()
+    first, second = ([File(str(host.root / name), b"one\n")] for name in ("left", "other"))
+    executor = run([step("a", {host.name: first}), step("b", {host.name: second})], [host], tmp_path, witness)
+    executor.connect()
+    executor.apply()
+    first[:], second[:] = ([File(str(host.root / name), b"two\n")] for name in ("left", "other"))
+    executor.apply()
+    Person(monkeypatch).undoes(executor, "a", "b")
+    assert [each.step for each in witness.events if isinstance(each, Undone)] == ["b", "a", "b", "a"]
+    assert host.tree() == before

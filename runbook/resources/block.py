@@ -26,7 +26,8 @@ class Block(Part):
     """
 
     path: str
-    lines: str
+    lines: str | None
+    """None: our lines are to be gone, with their markers."""
     reload: str = ""
     """Shell that has the block take effect."""
 
@@ -45,7 +46,7 @@ class Block(Part):
 
     def judge(self, found: Reading) -> Finding:
         """Compare the block; what is around it is not ours."""
-        there = found.text if found.text.endswith("\n") else f"{found.text}\n"
+        there = found.text if found.text.endswith("\n") or not found.text else f"{found.text}\n"
         if there == self._wanted:
             return self.in_order()
         if found.text == _ODD:
@@ -61,7 +62,7 @@ class Block(Part):
         path = f"path=$(readlink -m -- {quote(self.path)})\n"
         lines = [*(f"- {each}" for each in there.splitlines()), *(f"+ {each}" for each in self._wanted.splitlines())]
         return Change(
-            summary=f"{'change' if there else 'add'} our lines in {self.path}",
+            summary=f"{self._verb(there)} our lines in {self.path}",
             save=f'{path}rb_save "$path"',
             apply=f"{path}{_block(self._wanted)}{_APPLY}{reload}",
             undo=f"{path}{_block(there)}{_UNDO}",
@@ -69,9 +70,14 @@ class Block(Part):
             diff="\n".join(lines),
         )
 
+    def _verb(self, there: str) -> str:
+        if self.lines is None:
+            return "remove"
+        return "change" if there else "add"
+
     @property
     def _wanted(self) -> str:
-        return f"{BEGIN}\n{self.lines}{END}\n"
+        return "" if self.lines is None else f"{BEGIN}\n{self.lines}{END}\n"
 
 
 def _block(text: str) -> str:

@@ -9,15 +9,15 @@ from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from runbook.script import Reading
 
 LOCK_SECONDS = 300
 """How long another package manager at work is waited for."""
 
 APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
-_INSTALL = (
-    "install --no-install-recommends --no-remove -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
-)
+_OPTIONS = "--no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
 _CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
 
@@ -59,6 +59,30 @@ fi"""
 """Purges what this very change installed, and nothing that the admin has installed since."""
 
 
+_NOTE_GOING = """
+for name in {going}; do
+    dpkg-query -W -f '${{Package}}=${{Version}}\\n' "$name"
+    apt-mark showauto "$name" | sed 's/$/ auto/'
+done >"$image/gone.$index"
+sync -- "$image/gone.$index"
+"""
+"""Notes the version of each package that is to go, and whether only others had wanted it."""
+
+_ONLY_THESE_GO = """\
+others=$({simulated} | sed -n 's/^Remv \\([^ ]*\\).*/\\1/p' | grep -vxF {going} || true)
+[ -z "$others" ] || {{ echo "these would have to go as well, which is yours to decide:" "$others" >&2; exit 1; }}
+"""
+
+_COME_BACK = f"""
+grep '=' "$image/gone.$index" | while read -r package; do
+    {APT} install --no-install-recommends -- "$package" >&2 </dev/null ||
+        {APT} install --no-install-recommends -- "${{package%%=*}}" >&2 </dev/null || exit
+done
+sed -n 's/ auto$//p' "$image/gone.$index" | xargs -r apt-mark auto >&2
+"""
+"""Installs what had to go again: in the version that it had, where that is still to be had."""
+
+
 @dataclass(frozen=True)
 class Packages(Part):
     """Packages that are to be installed, with what they depend on and nothing that they only recommend."""
@@ -66,6 +90,8 @@ class Packages(Part):
     names: tuple[str, ...]
     leaves: tuple[str, ...] = ()
     """What the packages make outside their own files and do not take away again: files, then their directories."""
+    rivals: tuple[str, ...] = ()
+    """Packages that make way where they conflict with these; never any other does."""
 
     @property
     def key(self) -> str:
@@ -73,38 +99,66 @@ class Packages(Part):
         return f"packages {' '.join(self.names)}"
 
     def probe(self) -> str:
-        """The names of those that are not installed, a line each."""
-        names = " ".join(quote(name) for name in self.names)
-        return (
-            f"for name in {names}; do\n"
-            '    [ "$(dpkg-query -W -f \'${db:Status-Status}\' "$name" 2>/dev/null)" = installed ] || echo "$name"\n'
-            "done"
+        """The names of those that are not installed, a line each; with a minus, of rivals that keep them out."""
+        names, rivals = (" ".join(map(quote, each)) for each in (self.names, self.rivals))
+        script = (
+            'is_there() { [ "$(dpkg-query -W -f \'${db:Status-Status}\' "$1" 2>/dev/null)" = installed ]; }\n'
+            f'for name in {names}; do is_there "$name" || echo "$name"; done'
         )
+        if not self.rivals:
+            return script
+        return f"""\
+{script}
+for name in {rivals}; do
+    if is_there "$name" &&
+        dpkg-query -W -f '${{Conflicts}}\\n' "$name" | sed 's/[, ]/\\n/g' | grep -qxF {_either(self.names)}
+    then echo "-$name"; fi
+done"""
 
     def judge(self, found: Reading) -> Finding:
         """In order when all are installed."""
-        missing = found.text.split()
+        told = found.text.split()
+        missing = [name for name in told if not name.startswith("-")]
         if not missing:
             return self.in_order()
-        names = " ".join(quote(name) for name in missing)
-        change = Change(
-            summary=f"install {' '.join(missing)}",
+        return self.absent(self._install(missing, [name[1:] for name in told if name.startswith("-")]))
+
+    def _install(self, missing: Sequence[str], going: Sequence[str]) -> Change:
+        words = " ".join(quote(name) for name in [*missing, *(f"{each}-" for each in going)])
+        install = f"install {_OPTIONS}{'' if going else ' --no-remove'} -- {words}"
+        only = _ONLY_THESE_GO.format(simulated=f"{APT} -s {install}", going=_either(going)) if going else ""
+        note = _NOTE_GOING.format(going=" ".join(map(quote, going))) if going else ""
+        return Change(
+            summary=f"install {' '.join(missing)}" + f" in place of {' '.join(going)}" * bool(going),
             save=': >"$image/added.$index"; : >"$image/left.$index"'
-            + "".join(_note_absent(path) for path in self.leaves),
+            + "".join(_note_absent(path) for path in self.leaves)
+            + note,
             apply=(
                 f"{APT} update >&2\n"
-                f"{APT} -s {_INSTALL} -- {names} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
+                f"{only}"
+                f"{APT} -s {install} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
                 # half an installation may be of what is depended on alone, and read as if nothing had been begun
                 ': >"$image/open.$index"; sync -- "$image/added.$index" "$image/open.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
-                f"{APT} {_INSTALL} -- {names} >&2 || {{ {_CONFIGURE} >&2; {APT} {_INSTALL} -- {names} >&2; }}\n"
+                f"{APT} {install} >&2 || {{ {_CONFIGURE} >&2; {APT} {install} >&2; }}\n"
                 f'{_SEEN}rm -f -- "$image/open.$index"'
             ),
-            undo=f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}rm -f -- "$image/open.$index"',
+            undo=(
+                f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}{_COME_BACK if going else ""}rm -f -- "$image/open.$index"'
+            ),
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
-            diff="\n".join(f"+ package {name}, and what it depends on" for name in missing),
+            diff="\n".join(
+                [
+                    *(f"- package {name}, which conflicts with what comes" for name in going),
+                    *(f"+ package {name}, and what it depends on" for name in missing),
+                ]
+            ),
         )
-        return self.absent(change)
+
+
+def _either(names: Iterable[str]) -> str:
+    """Words that have grep look for any of these."""
+    return " ".join(f"-e {quote(name)}" for name in names)
 
 
 def _note_absent(path: str) -> str:

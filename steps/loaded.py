@@ -1,0 +1,144 @@
+"""What charon has loaded: asked of charon, never inferred from a file that was written for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from runbook.script import quote
+from runbook.step import Change, Finding, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook.script import Reading
+    from steps.network import End
+    from steps.style import Style, Wanted
+
+TABLE: Final = 220
+"""The routing table of charon's own routes (strongswan.conf(5), charon.routing_table)."""
+UNSOURCED: Final = "no source address in the private network for what goes to"
+"""A route loses its source when that address is removed, and does not get it back with it."""
+UNTRAPPED: Final = "charon does not wait for the first packet"
+"""Loading succeeds without it: where the other end's name did not resolve just then, nothing tries again."""
+
+
+@dataclass(frozen=True)
+class LoadedConnection(Part):
+    """What charon runs of a connection is what its file and its certificates say."""
+
+    style: Style
+    end: End
+    path: str
+    wanted: Wanted = field(repr=False)
+    follows: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The connection's name."""
+        return f"loaded connection {self.end.connection}"
+
+    def probe(self) -> str:
+        """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read the file.
+
+        Nothing that others have loaded is printed: what they change is not a change of ours.
+        """
+        style, name, path = self.style, self.end.connection, quote(self.path)
+        remote = " ".join(f"-{each.version},{each}" for each in self.end.remote_ts)
+        ours = " ".join(f"-e {style.mark(each)}" for each in (self.wanted.leaf, *self.wanted.authorities))
+        return f"""\
+command -v {style.program} >/dev/null || {{ echo 'not installed'; exit 0; }}
+{{ {style.view(name)}; }} || {{ echo 'not running'; exit 0; }}
+echo --
+{{ {style.held}; }} | grep -F {ours} | sort -u
+echo --
+for there in {remote}; do
+    ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
+done | grep -v ' src ' | cut -d' ' -f1,3
+echo --
+if {style.trapped(name)}; then echo trapped; fi
+echo --
+[ -e {path} ] || {{ echo 'no file'; exit 0; }}
+[ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
+journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)})$")} -n 1 |
+    awk -v changed="$(stat -c %.Z {path})" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
+
+    def judge(self, found: Reading) -> Finding:
+        """In order when charon lists all as wanted, and has read the file since its last change."""
+        problems = self._problems(found.text)
+        if not problems:
+            return self.in_order(f"not loaded: `start: {self.end.start}`" if self._ignored else "")
+        absent = problems[0].startswith("charon ")
+        change = self._load(problems)
+        return self.absent(change) if absent else self.drift(change)
+
+    def again(self, found: Reading) -> Finding:
+        """The file is about to change, so charon must load it."""
+        return self.drift(self._load(self._problems(found.text) or ["its file changes"]))
+
+    @property
+    def _ignored(self) -> bool:
+        return self.end.start == "ignore"
+
+    def _problems(self, text: str) -> list[str]:
+        last = text.rstrip().rpartition("\n")[2]
+        if last in {"not installed", "not running"}:
+            return [f"charon is {last}"]
+        viewed, held, routes, trapped, file = text.split("--\n")
+        differences = self.style.differences(self.end, self.wanted, viewed)
+        if self._ignored:
+            return [] if differences is None else [f"charon has loaded {self.end.connection}, which it is to ignore"]
+        if differences is None:
+            return [f"charon has not loaded {self.end.connection}"]
+        untrapped = [UNTRAPPED] if self.end.start == "trap" and not trapped.strip() else []
+        stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
+        unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
+        return [*differences, *self._missing(held), *stale, *untrapped, *unsourced]
+
+    def _unsourced(self, routes: str) -> list[str]:
+        """Where routes lead that should have a source, and have none.
+
+        Where charon does ESP itself, its route for what a hub passes on has none, and takes the place of the hub's own.
+        """
+        passes_on = self.end.network.beyond(self.end.link, self.end.here)
+        return [each.split()[0] for each in routes.splitlines() if not (passes_on and each.endswith(" ipsec0"))]
+
+    def _missing(self, listing: str) -> list[str]:
+        """The certificates that charon does not hold, in words."""
+        held = dict(line.split(" ") for line in listing.splitlines())
+        leaf = held.get(self.style.mark(self.wanted.leaf))
+        own = []
+        if leaf is None:
+            own = [f"charon has not loaded the certificate of {self.end.here.fqdn}"]
+        elif leaf != "key":
+            own = [f"charon has no private key for the certificate of {self.end.here.fqdn}"]
+        return own + [
+            f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}"
+            for each in self.wanted.authorities
+            if self.style.mark(each) not in held
+        ]
+
+    def _load(self, problems: Sequence[str]) -> Change:
+        name = self.end.connection
+        anew = any(each == UNTRAPPED or each.startswith(UNSOURCED) for each in problems)
+        return Change(
+            summary=f"have charon {'forget' if self._ignored else 'load'} {name}: {problems[0]}",
+            apply=(self._as_the_file_says() if self._ignored else self.style.load(name))
+            + (self._make_routes_anew() if anew else ""),
+            settle=f"if systemctl is-active --quiet {self.style.unit}; then\n{self._as_the_file_says()}\nfi",
+            diff="\n".join([*(f"! {problem}" for problem in problems), f"! charon reads {self.style.reads_anew} anew"]),
+        )
+
+    def _as_the_file_says(self) -> str:
+        """Shell that loads; what charon then no longer knows of must not go on carrying traffic."""
+        name = self.end.connection
+        down = f"{{ {self.style.view(name)}; }} | grep -q . || {self.style.down(name)} >&2 || true"
+        return f"{self.style.load(name)}\n{down}"
+
+    def _make_routes_anew(self) -> str:
+        """Shell for what loading does not do, nor does an address that comes back."""
+        name = self.end.connection
+        lines = [f"{self.style.down(name)} >&2 || true"]
+        lines += [self.style.trap(name)] if self.end.start == "trap" else []
+        lines += [f"{{\n{self.style.up(name)}\n}} >&2 || true"] if self.end.start in {"trap", "start"} else []
+        return "\n" + "\n".join(lines)
