@@ -24,16 +24,17 @@ class AppArmor(Section):
     """Let strongSwan read its files under AppArmor. AppArmor keeps programs from files that they have no need of.
 
     Everything of ours lies in /etc/swanctl, which Debian's profile of swanctl allows; swanctl hands it to the daemon,
-    so the daemon's own profile does not matter. What counts is what the kernel enforces, so the kernel is asked, file
-    by file. Only where it says no is a line added to the profile's local override, which a new version of the profile
-    leaves alone.
+    so the daemon's own profile does not matter. With `config: stroke` the daemon itself reads its key in /etc/ssl,
+    which its profile does not allow. What counts is what the kernel enforces, so the kernel is asked, file by file.
+    Only where it says no are lines added to the profile's local override, which a new version of the profile leaves
+    alone.
 
-        nano /etc/apparmor.d/local/usr.sbin.swanctl
+        nano /etc/apparmor.d/local/usr.sbin.swanctl                 (or usr.lib.ipsec.charon)
         apparmor_parser -r /etc/apparmor.d/usr.sbin.swanctl
 
     To check by hand: `aa-status`, and `journalctl -k -g DENIED` after `swanctl --load-all`.
 
-    What can go wrong: `swanctl --load-creds` reports success even when it was not let read a single file.
+    What can go wrong: `swanctl --load-creds` and `ipsec rereadall` report success even when not a single file was read.
     """
 
     name: ClassVar[str] = "apparmor"

@@ -27,13 +27,39 @@ class Connection(Section):
         nano /etc/swanctl/conf.d/ula-net-vps4.conf
         swanctl --load-all
 
-    To check by hand: `swanctl --list-conns` and `swanctl --list-certs` (the own one says `has private key`).
+    and with `config: stroke`, as in the article, by lines of ours among yours in /etc/ipsec.conf:
 
-    All of /etc/swanctl is read anew then, yours included; a key of yours with a passphrase must be given again by
-    `swanctl --load-creds`.
+        nano /etc/ipsec.conf
+        ipsec rereadall
+        ipsec reload
+
+    To check by hand: `swanctl --list-conns` and `swanctl --list-certs` (the own one says `has private key`); or
+    `ipsec statusall` and `ipsec listcerts`.
+
+    All of /etc/swanctl is read anew then, yours included, and a key of yours with a passphrase must be given again by
+    `swanctl --load-creds`; all of ipsec.conf likewise, which leaves tunnels that are up as they are.
+
+    `start` says what the end that brings the tunnel up does by itself (auto= of ipsec.conf); the other waits:
+
+        trap     (auto=route) the first packet for the other side brings the tunnel up, again and again. The default.
+        start    it comes up when strongSwan starts, and again after the other end was silent or has closed it.
+        add      it is loaded, and you bring it up by hand: swanctl --initiate --child, or ipsec up.
+        ignore   it stays written, and strongSwan is not told of it, at neither end.
+
+    What the article sets and what is set here unless you say otherwise, by the names of ipsec.conf:
+
+        ikelifetime   60m  4h, and every 24h both ends prove themselves anew; with `config: stroke` 24h, for ipsec.conf
+                           has one time for both. Only a new proof looks at certificates, and it may interrupt a tunnel.
+        keylife       20m  1h: still far from the 2^32 packets that end a key (RFC 4303, 3.3.3).
+        rekeymargin   3m   9m: a successor is made one to two times this before the end.
+        keyingtries   1    forever: after one try, a tunnel whose other end was away stays down.
+        mobike        no   yes where an end's address changes: the tunnel goes along. It speaks on UDP port 4500 only.
+        sendcert      always (`ifasked` does as well; the other end knows only who issued it, so never is refused)
+        type          tunnel (transport mode is between two hosts, and joins no networks)
 
     What can go wrong: a keyword that this release does not know discards the whole connection (`swanctl --load-conns`
-    says which); a certificate that was renewed on disk, but not loaded.
+    says which; of ipsec.conf, the journal); a certificate that was renewed on disk, but not loaded; a trap that is not
+    set because the other end's name did not resolve when the connection was loaded.
     """
 
     name: ClassVar[str] = "connection"

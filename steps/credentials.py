@@ -32,7 +32,12 @@ class Credentials(Section):
         scp home.pem root@home:/etc/swanctl/x509/
         scp root.pem intermediate-1.pem root@home:/etc/swanctl/x509ca/
 
-    To check by hand: `swanctl --load-creds` names each file that it loads, or why not.
+    With `config: stroke` the key and the certificate, its chain behind it, lie in /etc/ssl/NAME as in the article, the
+    CA certificates in /etc/ipsec.d/cacerts, and a line in /etc/ipsec.secrets names the key. What is of ours in the
+    places of the other style is taken away.
+
+    To check by hand: `swanctl --load-creds` names each file that it loads, or why not; or `ipsec rereadall`, and the
+    journal.
 
     What can go wrong: a CA certificate is missing on one end, which then says `no issuer certificate found`; a key
     that belongs to another certificate (`openssl pkey -pubout -in` the key, `openssl x509 -noout -pubkey -in` the

@@ -39,6 +39,9 @@ class PingTest(Section):
         swanctl --list-sas
         ping -c4 fdd7:5938:e2e6:3::8e71
 
+    (with `config: stroke`: ipsec up ula-net-vps4, ipsec statusall). A tunnel that is down because `start: add` leaves
+    it to you, or because of `start: ignore`, is in order, and is not pinged.
+
     To check by hand that it is encrypted: `tcpdump -n 'esp or udp port 4500'` on the outer interface shows the packets,
     and `tcpdump -n net fdd7:5938:e2e6::/48` there shows none.
 

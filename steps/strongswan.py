@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 class IpsecInstallation(Section):
     """Install strongSwan, which makes the tunnel. It agrees on keys with the other end; the kernel encrypts by them.
 
-    The modern daemon is used (charon-systemd, configured by swanctl); the legacy starter, which would fight it for UDP
-    port 500, is masked.
+    Debian has it in two shapes. The modern daemon (charon-systemd) is configured by swanctl, and is the default; with
+    `config: stroke`, for all sites or for one, it is charon under the legacy starter, configured by ipsec.conf as in
+    the article. Both would fight for UDP port 500, so the other one is masked; where the packages conflict (Debian 13),
+    it makes way. A host goes from one to the other by an apply, during which its tunnels are down.
 
         apt-get install charon-systemd strongswan-swanctl libstrongswan-standard-plugins libstrongswan-extra-plugins
-        systemctl mask strongswan-starter.service
+        systemctl mask --now strongswan-starter.service
 
-    To check by hand: `systemctl status strongswan` and `swanctl --stats`.
+        apt-get install strongswan-charon strongswan-starter libstrongswan-standard-plugins libstrongswan-extra-plugins
+        systemctl mask --now strongswan.service
 
-    What can go wrong: another IKE daemon (libreswan, the legacy starter) holds the port: `ss -lunp sport = :500`.
+    To check by hand: `systemctl status strongswan` and `swanctl --stats`; or `systemctl status strongswan-starter` and
+    `ipsec statusall`.
+
+    What can go wrong: another IKE daemon (libreswan) holds the port: `ss -lunp sport = :500`.
     """
 
     name: ClassVar[str] = "strongswan"
@@ -36,7 +42,7 @@ class IpsecInstallation(Section):
     facts: ClassVar[str] = inherited.OTHER_DAEMON
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """The packages, the daemon running, the legacy one never."""
+        """The packages, the daemon running, the other one never."""
         if other := inherited.other_daemon(facts):
             return other
         style = style_of(self.site(target))

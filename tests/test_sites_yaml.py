@@ -128,6 +128,35 @@ def test_auto_and_an_address_as_people_write_it_are_taken(directory: Path) -> No
     assert load_text(changed("hostmaster@example.org", contact), directory).certificates.contact == contact
 
 
+THE_ARTICLES = """\
+encapsulation: always
+  config: stroke
+  start: route
+  ikelifetime: 60m
+  keylife: 20m
+  rekeymargin: 3m
+  keyingtries: 1
+  mobike: no
+  sendcert: always
+  type: tunnel"""
+
+
+def test_the_articles_options_are_read_by_the_names_that_ipsec_conf_has_for_them(directory: Path) -> None:
+    text = changed("encapsulation: always", THE_ARTICLES)
+    network = load_text(text, directory)
+    ipsec = network.ipsec
+    assert (ipsec.ikelifetime, ipsec.keylife, ipsec.rekeymargin, ipsec.keyingtries) == (3600, 1200, 180, 1)
+    assert (ipsec.mobike, ipsec.sendcert, ipsec.start, ipsec.config) == (False, "always", "trap", "stroke")
+    assert load_text(text.replace("keylife:", "lifetime:"), directory).ipsec == ipsec
+
+
+def test_a_site_may_be_configured_otherwise_than_the_others(directory: Path) -> None:
+    text = changed("encapsulation: always", "encapsulation: always\n  config: stroke")
+    text = text.replace("    ssh: vps4\n", "    ssh: vps4\n    config: swanctl\n")
+    styles = {name: site.config for name, site in load_text(text, directory).sites.items()}
+    assert styles == {"home": "stroke", "vps4": "swanctl", "vps5": "stroke"}
+
+
 @pytest.mark.parametrize(
     ("written", "own", "selectors"),
     [
@@ -344,7 +373,31 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("ssh_config: ssh_config", "ssh_config: config", 4, "ssh_config", "there is no file"),
     ("challenge_site: home", "challenge_site: hone", 11, "certificates.challenge_site", "did you mean `home`?"),
     # ipsec
-    ("encapsulation: always", "encapsulation: yes", 13, "ipsec.encapsulation", "auto or always"),
+    ("encapsulation: always", "encapsulation: yes", 13, "ipsec.encapsulation", "auto, always"),
+    ("encapsulation: always", "encapsulation: always\n  start: begin", 14, "ipsec.start", "start, trap, add, ignore"),
+    ("encapsulation: always", "encapsulation: always\n  config: ipsec.conf", 14, "ipsec.config", "swanctl, stroke"),
+    ("encapsulation: always", "encapsulation: always\n  ikelifetime: 1 hour", 14, "ipsec.ikelifetime", "no time"),
+    ("encapsulation: always", "encapsulation: always\n  ikelifetime: 18m", 14, "ipsec.ikelifetime", "twice the margin"),
+    ("encapsulation: always", "encapsulation: always\n  keylife: 0", 14, "ipsec.keylife", "no time"),
+    ("encapsulation: always", "encapsulation: always\n  rekeymargin: 30m", 14, "ipsec.rekeymargin", "twice the margin"),
+    (
+        "encapsulation: always",
+        "encapsulation: always\n  keyingtries: -1",
+        14,
+        "ipsec.keyingtries",
+        "1 to 999, or forever",
+    ),
+    ("encapsulation: always", "encapsulation: always\n  mobike: maybe", 14, "ipsec.mobike", "yes, no"),
+    ("encapsulation: always", "encapsulation: always\n  sendcert: never", 14, "ipsec.sendcert", "always or ifasked"),
+    ("encapsulation: always", "encapsulation: always\n  type: transport", 14, "ipsec.type", "write tunnel"),
+    (
+        "encapsulation: always",
+        "encapsulation: always\n  keylife: 1h\n  lifetime: 1h",
+        15,
+        "ipsec.lifetime",
+        "another name of keylife",
+    ),
+    ("    ssh: vps4", "    ssh: vps4\n    config: stork", 30, "sites.vps4.config", "did you mean `stroke`?"),
     ("[libcharon-extra-plugins]", "[curl, -y]", 14, "ipsec.extra_packages[1]", "no Debian package"),
     ("[libcharon-extra-plugins]", "['a; reboot']", 14, "ipsec.extra_packages[0]", "no Debian package"),
     ("-ecp384-ke1_mlkem768", "-ecp384!", 16, "ipsec.ike_proposals[0]", "no proposal"),
