@@ -14,6 +14,7 @@ from runbook.step import Later
 from steps import ipsec_conf, statusall
 from steps.authorities import CaCertificates
 from steps.loaded import LoadedConnection
+from steps.stroke_leftovers import Leftovers
 from steps.style import MOVED, Confined, Style
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Stroke(Style):
         block = Block(
             CONF, "\n".join(["# made from sites.yaml; the next apply overwrites what is changed here", *conns])
         )
-        return [block, *(LoadedConnection(self, end, CONF, wanted, follows=(block.key,)) for end in ends)]
+        loaded = [LoadedConnection(self, end, CONF, wanted, follows=(block.key,)) for end in ends]
+        return [block, *loaded, Leftovers(tuple(end.connection for end in ends))]
 
     def no_credentials(self, site: Site) -> Sequence[Part]:
         """Neither key nor certificates, nor the line that names the key."""
