@@ -30,7 +30,7 @@ class Leftovers(Part):
         return f"""\
 ipsec statusall 2>/dev/null | sed -n 's/^ *\\(ula-net-[A-Za-z0-9-]*\\)\\[[0-9]*\\]: [A-Z].*/\\1/p' | sort -u |
     while read -r name; do
-        sed '/^{BEGIN}$/,/^{END}$/d' /etc/ipsec.conf | grep -qx "conn[[:space:]]*$name[[:space:]]*" || echo "$name"
+        sed '/^{BEGIN}$/,/^{END}$/d' /etc/ipsec.conf | grep -qx "conn[[:space:]]*${{name}}[[:space:]]*" || echo "$name"
     done"""
 
     def judge(self, found: Reading) -> Finding:
