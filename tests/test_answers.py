@@ -168,7 +168,7 @@ SITE = SiteAnswers(ssh="home", name="home")
         (Answers(ca_bundle="not-there.pem"), "not-there.pem"),
         (Answers(agree_to_terms="no"), "the CA gives certificates only to those who agree"),
         (Answers(certificate_authority="mine"), "mine"),
-        (Answers(encapsulation="never"), "write auto or always"),
+        (Answers(encapsulation="never"), "write one of: auto, always"),
         (Answers(ssh_config="not-there"), "there is no file"),
     ],
 )

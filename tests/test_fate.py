@@ -184,7 +184,7 @@ ENDS = ["ACCEPT", "ACCEPT", "DROP", "DROP", "RETURN", "LOG"]
 CHAINS = {
     "raw": {"PREROUTING": ENDS},
     "mangle": {"PREROUTING": [*ENDS, "MARK --set-mark 1"], "INPUT": ENDS},
-    "nat": {"PREROUTING": ["ACCEPT", "RETURN", "REDIRECT --to-ports 80"]},
+    "nat": {"PREROUTING": ["ACCEPT", "RETURN", "REDIRECT"]},
     "filter": {"INPUT": [*ENDS, "a", "-g a", "b", "-g b"], "a": [*ENDS, "b", "-g b"], "b": ENDS},
 }
 """Each table's chains, with the targets that their rules may have."""
