@@ -230,6 +230,10 @@ def test_rollback_of_all_gives_back_the_hosts_before_and_destroys_no_key(
 ) -> None:
     keys = {site: key_of(product, site) for site in SITES}
     done = product.run("rollback", "--all", "--yes")
+    if (
+        "ask again" in done.out
+    ):  # a key of before was lost meanwhile: what that changed shows once what covered it is gone
+        done = product.run("rollback", "--all", "--yes")
     assert done.code == 0, done.out + done.err
     now = {site: picture(product.lab, site) for site in SITES}
     assert {site: snapshot.diff(fresh[site], now[site]) for site in SITES} == {"home": [], "vps4": []}

@@ -97,6 +97,13 @@ def test_every_subnet_of_one_site_reaches_every_subnet_of_the_other_in_both_fami
     )
 
 
+def in_order_by_itself(product: Product, patience: float = 60.0) -> None:
+    """Both ends settle on the new addresses within a moment, and nobody helps them."""
+    deadline = time.monotonic() + patience
+    while (audit := product.audit()).code:
+        assert time.monotonic() < deadline, audit.not_in_order
+
+
 @pytest.mark.usefixtures("applied")
 def test_both_families_are_seen_on_the_wire_as_esp_over_ipv4_and_nothing_else(product: Product) -> None:
     with product.lab.capture(*PRIVATE_IPV4) as wire:
@@ -125,7 +132,7 @@ def test_a_tunnel_stays_when_the_dynamic_ends_address_changes_under_it(product: 
     assert leaked(wire) == []
     # its name follows later, as names of such lines do: nothing waits for it
     services.rename(lab.layout, "home.example.test", "203.0.113.11")
-    assert product.audit().code == 0
+    in_order_by_itself(product)
 
 
 @pytest.mark.usefixtures("applied")
@@ -147,7 +154,7 @@ def test_ipv6_in_ipv6(product: Product) -> None:
         reach_both_ways(product.lab)
     assert {address for address, _ in wire.esp_from} == {"2001:db8:113::10", "2001:db8:113::20"}
     assert leaked(wire) == []
-    assert product.audit().code == 0
+    in_order_by_itself(product)
 
 
 @pytest.mark.usefixtures("applied")
@@ -163,7 +170,7 @@ def test_a_tunnel_goes_on_from_ipv6_to_behind_a_nat_that_translates_ports(produc
         reach_both_ways(lab)
     behind_a_nat(lab, wire.esp_from)
     assert leaked(wire) == []
-    assert product.audit().code == 0
+    in_order_by_itself(product)
 
 
 @pytest.mark.usefixtures("applied")
