@@ -45,7 +45,7 @@ def write_network(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED[1:]:
         (folder / name).touch()
-    (folder / "sites.yaml").write_text(SITES.format(ipsec=""))
+    (folder / "sites.yaml").write_text(SITES.format(ipsec="", vps5="", mesh=""))
 
 
 def at_a_terminal(

@@ -232,7 +232,7 @@ def test_rollback_of_all_gives_back_the_hosts_before_and_destroys_no_key(
     done = product.run("rollback", "--all", "--yes")
     if (
         "ask again" in done.out
-    ):  # a key of before was lost meanwhile: what that changed shows once what covered it is gone
+    ):  # a key was lost meanwhile: that shows once what covered it is gone
         done = product.run("rollback", "--all", "--yes")
     assert done.code == 0, done.out + done.err
     now = {site: picture(product.lab, site) for site in SITES}
