@@ -230,9 +230,7 @@ def test_rollback_of_all_gives_back_the_hosts_before_and_destroys_no_key(
 ) -> None:
     keys = {site: key_of(product, site) for site in SITES}
     done = product.run("rollback", "--all", "--yes")
-    if (
-        "ask again" in done.out
-    ):  # a key was lost meanwhile: that shows once what covered it is gone
+    if "ask again" in done.out:  # a key was lost meanwhile: that shows once what covered it is gone
         done = product.run("rollback", "--all", "--yes")
     assert done.code == 0, done.out + done.err
     now = {site: picture(product.lab, site) for site in SITES}
