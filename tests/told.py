@@ -28,7 +28,7 @@ def told_as(failure: pytest.ExceptionInfo[Any] | RunbookError | Mapping[str, str
         }  # fmt: skip
     assert parts["id"] == entry.id, parts
     # of the entry's own alone: what a server sends may hold braces
-    blanks = re.findall(r"\{\w+\}", " ".join((entry.what, entry.likely, entry.look, entry.go_on)))
+    blanks = re.findall(r"\{\w+\}", f"{entry.what} {entry.likely} {entry.look} {entry.go_on}")
     for part, text in parts.items():
         assert text, (part, parts)
         assert part == "error" or "\n" not in text, (part, parts)
