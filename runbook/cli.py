@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runbook import __version__
 from runbook.completion import site_names, step_names, topics
 from runbook.errors import SITES, RunbookError, UsageError
 from runbook.terminal import PLAIN
@@ -51,9 +52,7 @@ def main() -> None:
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"runbook {version('ipsec-runbook')}")
+        typer.echo(f"runbook {__version__}")
         raise typer.Exit
 
 

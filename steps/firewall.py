@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from runbook.resources.nftables import LISTING, SURVEY
+from runbook.resources.way_in import WayIn
 from runbook.step import Part, Told, Verdict
 from steps import netfilter_persistent, nftables, saved_iptables
 
@@ -74,6 +75,12 @@ def retired_parts(outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -
     """What a host should look like without these rules, where its firewall is one that is worked."""
     backend = BACKENDS.get(facts.get("firewall_managers", ""))
     return backend.retired(outdated, facts) if backend else ()
+
+
+def way_in(facts: Mapping[str, str]) -> WayIn | None:
+    """What a boot does to the admin's way in, where the rules that it loads are of a kind that tells."""
+    backend = BACKENDS.get(facts.get("firewall_managers", ""))
+    return WayIn(backend.files) if isinstance(backend, saved_iptables.SavedRules) else None
 
 
 def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.reboot import Reboot
 from runbook.resources.upgrade import PackageLists, Upgrades
+from steps import firewall
 from steps.section import Section
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class Upgrade(Section):
     A host that has not been upgraded for long gets its daemons twice: now as they were, and later as they are. The
     answer is no unless you say yes, here or by `--upgrade` and `--reboot`, since an upgrade cannot be taken back and a
     reboot interrupts whatever else the host does. Hosts are rebooted one after the other, each waited for until it is
-    back with another boot id; then it is read anew and the run goes on. By hand:
+    back with another boot id; then it is read anew and the run goes on. None is offered where the firewall rules that
+    the boot loads would turn away your next log-in. By hand:
 
         apt-get update && apt-get dist-upgrade
         test -e /run/reboot-required && reboot
@@ -37,4 +39,4 @@ class Upgrade(Section):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """The lists, what is newer by them, and the reboot."""
-        return [PackageLists(), Upgrades(), Reboot()]
+        return [PackageLists(), Upgrades(), Reboot(firewall.way_in(facts))]

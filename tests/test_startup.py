@@ -32,6 +32,7 @@ def test_nothing_that_only_a_run_needs_is_loaded(option: str, says: str) -> None
     said, modules = loaded_by(option)
     assert says in said
     assert not modules & HEAVY
+    assert "email" not in modules, "the package's metadata is not searched for its version"
     assert "typer" in modules
 
 

@@ -15,6 +15,7 @@ from runbook.local import LocalHost
 from runbook.resources import reboot
 from runbook.resources.reboot import Reboot
 from runbook.resources.upgrade import PackageLists, Upgrades
+from runbook.resources.way_in import WayIn
 from runbook.script import Reading
 from runbook.step import Verdict
 from runbook.target import Target
@@ -124,6 +125,18 @@ def test_a_host_that_asks_for_a_reboot_says_for_what(tmp_path: Path) -> None:
     assert finding.note == "a reboot is needed: the host asks for one, because of libc6 linux-base"
     assert finding.offer is not None
     assert finding.offer.flag == "--reboot"
+
+
+def test_a_reboot_after_which_nobody_could_log_in_is_not_offered(tmp_path: Path) -> None:
+    part = Reboot(WayIn({4: "/etc/network/iptables.save", 6: "/etc/network/ip6tables.save"}))
+    stored = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport {} -j ACCEPT\nCOMMIT\n"
+    said = f"the host asks for one\n==\n192.0.2.99 192.0.2.10 22 eth0\n{stored.format(22)}--\n{stored.format(2222)}"
+    finding = part.judge(Reading(said))
+    assert (finding.verdict, finding.offer) == (Verdict.IN_ORDER, None)
+    assert finding.note.startswith("a reboot is needed, and not offered: the host asks for one; but /etc/network/")
+    finding = part.judge(Reading(said.replace("2222", "22")))
+    assert (finding.note, finding.offer is not None) == ("a reboot is needed: the host asks for one", True)
+    assert run(part.probe(), tmp_path) == "", "where none is needed, nothing else is asked"
 
 
 class Rebooting(LocalHost):

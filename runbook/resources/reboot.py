@@ -11,6 +11,7 @@ from runbook.errors import BrokenLineError, StepError, UnreachableError
 from runbook.step import Barrier, Change, Finding
 
 if TYPE_CHECKING:
+    from runbook.resources.way_in import WayIn
     from runbook.script import Reading
     from runbook.step import Pause
     from runbook.target import Target
@@ -46,6 +47,9 @@ the newest one installed of its flavour (amd64, cloud-amd64)."""
 class Reboot(Barrier):
     """The reboot that a host needs for what was installed there to be what runs."""
 
+    way_in: WayIn | None = None
+    """What a boot would do to the admin's way in, where that can be told: a reboot that shuts it is not offered."""
+
     @property
     def key(self) -> str:
         """There is one such thing on a host."""
@@ -53,13 +57,18 @@ class Reboot(Barrier):
 
     def probe(self) -> str:
         """Why one is needed; nothing where none is."""
-        return _WANTED
+        if not self.way_in:
+            return _WANTED
+        return f'why=$({_WANTED})\n[ -n "$why" ] || exit 0\nprintf \'%s\\n==\\n\' "$why"\n{self.way_in.probe()}'
 
     def judge(self, found: Reading) -> Finding:
         """Offered where it is needed."""
-        why = "; ".join(found.text.splitlines())
+        wanted, _, way_in = found.text.partition("==\n")
+        why = "; ".join(wanted.splitlines())
         if not why:
             return self.in_order()
+        if shut := self.way_in.shut_by_a_boot(way_in) if self.way_in else "":
+            return self.in_order(f"a reboot is needed, and not offered: {why}; but {shut}")
         reboot = Change(summary="reboot", irreversible="what runs there is interrupted", flag=FLAG)
         return self.offers(reboot, f"a reboot is needed: {why}")
 

@@ -67,11 +67,15 @@ class WayIn(Part):
 
     def judge(self, found: Reading) -> Finding:
         """In order; with a warning where the next boot would shut the door."""
-        packet, _, stored = _read(found.text)
+        return self.in_order(self.shut_by_a_boot(found.text))
+
+    def shut_by_a_boot(self, said: str) -> str:
+        """What to say where the next boot would, by what the probe said; else nothing."""
+        packet, _, stored = _read(said)
         outcome = fate_of(packet, stored) if packet else None
         if not packet or not outcome or outcome.fate is not Fate.DROPPED:
-            return self.in_order()
-        return self.in_order(
+            return ""
+        return (
             f"{self.files[_family(packet)]}, once it is loaded, turns away your next log-in from {packet.source} to "
             f"port {packet.port} ({outcome.by}): let it in there before anything reboots this host"
         )

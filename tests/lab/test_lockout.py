@@ -197,3 +197,16 @@ def test_rules_that_let_no_new_log_in_in_are_seen_beforehand_and_not_changed(pro
     done = resume(product)
     assert done.code == 0, done.out + done.err
     assert "ipsec-runbook:web" in rules(lab, "vps4")
+
+
+def test_a_reboot_that_would_shut_the_door_is_not_offered(product: Product) -> None:
+    lab = product.lab
+    files = "/etc/network/iptables.save /etc/network/ip6tables.save"
+    boot = lab.root("vps4", "cat /proc/sys/kernel/random/boot_id").stdout
+    lab.root("vps4", f"touch /run/reboot-required; sed -i.was '/--dport 22 /d' {files}")
+    done = product.run("apply", "--yes", "--reboot")
+    lab.root("vps4", f"rm /run/reboot-required; for each in {files}; do mv $each.was $each; done")
+    assert done.code == 0, done.out + done.err
+    assert "a reboot is needed, and not offered: the host asks for one" in done.out
+    assert "let it in there before anything reboots this host" in done.out
+    assert lab.root("vps4", "cat /proc/sys/kernel/random/boot_id").stdout == boot
