@@ -11,7 +11,7 @@ from runbook.resources.block import Block
 from runbook.resources.file import Absent
 from runbook.script import quote
 from runbook.step import Later
-from steps import ipsec_conf, statusall
+from steps import inherited, ipsec_conf, statusall
 from steps.authorities import CaCertificates
 from steps.loaded import LoadedConnection
 from steps.stroke_leftovers import Leftovers
@@ -80,7 +80,8 @@ class Stroke(Style):
         block = Block(
             CONF, "\n".join(["# made from sites.yaml; the next apply overwrites what is changed here", *conns])
         )
-        loaded = [LoadedConnection(self, end, CONF, wanted, follows=(block.key,)) for end in ends]
+        changed = (block.key, *(each.key for each in inherited.connections(end.connection for end in ends)))
+        loaded = [LoadedConnection(self, end, CONF, wanted, follows=changed) for end in ends]
         return [block, *loaded, Leftovers(tuple(end.connection for end in ends))]
 
     def no_credentials(self, site: Site) -> Sequence[Part]:
