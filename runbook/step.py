@@ -79,6 +79,8 @@ class Finding:
     """As its part has it."""
     blocked_by: str = ""
     """The step, or the host that could not be read, which keeps it from being brought in order."""
+    after: str = ""
+    """The step that makes known what the part should look like, where that is not known yet."""
     barrier: Barrier | None = field(default=None, repr=False)
     """What makes its offer happen and waits for it, where shell that returns cannot."""
 
@@ -195,7 +197,7 @@ class Later(Part):
 
     def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - there is nothing to compare yet
         """Known after the step that makes it."""
-        return Finding(self.key, Verdict.LATER, f"known after {self.after}")
+        return Finding(self.key, Verdict.LATER, f"known after {self.after}", after=self.after)
 
 
 Proof = Callable[[Mapping[str, "Target"]], Sequence[str]]

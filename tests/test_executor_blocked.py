@@ -15,7 +15,7 @@ from runbook.local import LocalHost
 from runbook.narrator import Narrator
 from runbook.resources.file import File
 from runbook.status import standing
-from runbook.step import CONTROLLER, Told, Verdict
+from runbook.step import CONTROLLER, Later, Told, Verdict
 from runbook.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -181,3 +181,19 @@ def test_a_host_that_could_not_be_read_is_named_under_each_of_its_steps(tmp_path
     (in_order,) = [step("own", {"dead": [file(hosts[3], "own")]})]
     plans, _ = audited([in_order], hosts, tmp_path)
     assert [plan.in_order for plan in plans] == [False]
+
+
+def test_what_is_made_known_for_all_hosts_alone_waits_for_the_one_that_is_away(tmp_path: Path) -> None:
+    """Such as the authorities of both ends' certificates: no failure of the host that is there."""
+    steps, hosts = serving(tmp_path)
+    one = hosts[1]
+    later = Later("file", "everybody's", "make")
+    both = step("both", {"one": [file(one, "mine"), later], "dead": [file(hosts[3], "mine")]}, ["make"])
+    steps = [steps[0], both]
+    plans, _ = audited(steps, hosts, tmp_path)
+    assert verdicts(plans)["both"] == {"one": ["absent: ", "blocked: blocked by make"]}
+    executor = run(steps, hosts, tmp_path)
+    executor.connect()
+    executor.apply()
+    assert list(executor.failures) == ["dead"]
+    assert set(one.tree()) == {"mine"}

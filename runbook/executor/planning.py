@@ -52,6 +52,8 @@ def _judged(run: Run, step: Step, target: str, finding: Finding, stuck: set[str]
         return finding.blocked(step.name)
     places = (CONTROLLER, *(serves or run.unfinished)) if target == CONTROLLER else (target, CONTROLLER)
     waits_for = _unfinished(run, step, places)
+    if not waits_for and any(run.left(each, finding.after) for each in run.unfinished):
+        waits_for = finding.after  # what it makes known may be of several hosts, and of one of them it is not
     return finding.blocked(waits_for) if waits_for else finding
 
 
