@@ -69,6 +69,13 @@ PING_LOST: Final = Entry(
     "on {target}: ip -6 route show table 220; ip -6 address; swanctl --list-sas",
     "{fix} Then: {again}",
 )
+NO_NEW_KEYS: Final = Entry(
+    "no-new-keys",
+    "the tunnel carries traffic, but cannot be given new keys: {why}",
+    "{cause}",
+    "on {here}: swanctl --rekey --child {connection}; journalctl -u strongswan -n 20",
+    "{fix} A tunnel that is up keeps to what it began with: on {here}: {down}; then: {again}",
+)
 
 ENTRIES: Final = tuple(each for each in list(vars().values()) if isinstance(each, Entry))
 """All of them."""

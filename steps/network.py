@@ -7,7 +7,7 @@ of hosts. `steps.sites_yaml` is what builds one, and what refuses a file that ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -163,6 +163,10 @@ class End:
     here: Site
     there: Site
     network: Network = field(repr=False, compare=False)
+
+    def under(self, ipsec: Ipsec) -> End:
+        """This end, with other options: those of its options that its host can do."""
+        return replace(self, network=replace(self.network, ipsec=ipsec))
 
     @property
     def connection(self) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps import catalogue, pings
+from steps import catalogue, new_keys, pings
 from steps.both_ends import explained, listen, listening, moment
-from steps.negotiated import negotiated_problems
+from steps.negotiated import negotiated_problems, weaker
 from steps.section import Section, lan_target
 from steps.styles import style_of
 
@@ -31,6 +31,9 @@ where it does not, both ends are listened to at the second try."""
 class PingTest(Section):
     """Bring the tunnel up and ping through it, both ways. What the two ends agreed on must be what was planned.
 
+    Then the tunnel gets new keys, by a key exchange of its own: forward secrecy, which is configured in vain more often
+    than not, since nothing tells before the first keys are an hour old.
+
     The article's author lost two and a half days to one misleading error, because one end alone rarely knows why a
     tunnel is down. So when it is, the logs of both ends are read, and the stage that failed is named: no answer at all,
     the IKE SA (who are you?), the CHILD SA (which networks, which ciphers?), or the traffic itself.
@@ -38,6 +41,7 @@ class PingTest(Section):
         swanctl --initiate --child ula-net-vps4
         swanctl --list-sas
         ping -c4 fdd7:5938:e2e6:3::8e71
+        swanctl --rekey --child ula-net-vps4      (then --list-sas: another SPI, and the key exchange behind the cipher)
 
     (with `config: stroke`: ipsec up ula-net-vps4, ipsec statusall). A tunnel that is down because `start: add` leaves
     it to you, or because of `start: ignore`, is in order, and is not pinged.
@@ -102,7 +106,7 @@ class Tunnel(Part):
             return self.absent(self._initiate("it is down"))
         problems = [negotiated_problems(self.end, each) for each in associations]
         best = min(problems, key=len)
-        return self.drift(self._initiate(best[0])) if best else self.in_order()
+        return self.drift(self._initiate(best[0])) if best else self.in_order(weaker(self.end, associations[-1]))
 
     def _initiate(self, why: str) -> Change:
         return Change(
@@ -130,7 +134,7 @@ class Tunnel(Part):
 
 
 def proof(ends: tuple[End, End]) -> Proof:
-    """What proves a link: both ends' security associations as planned, and pings from both and from the LAN."""
+    """What proves a link: both ends' security associations as planned, new keys, and pings from both and the LAN."""
 
     def run(hosts: Mapping[str, Target]) -> Sequence[str]:
         initiator = ends[0] if ends[0].initiates else ends[1]
@@ -142,15 +146,16 @@ def proof(ends: tuple[End, End]) -> Proof:
 
         said = {name: text.split("==\n") for name, text in _ask(hosts, scripts).items()}
         before = {end.here.name: moment(end.here, said[end.here.name][0]) for end in ends}
-        evidence = [line for end in ends for line in _agreed(end, said[end.here.name][1])]
+        evidence = [line for end in ends for line in _agreed(end, said[end.here.name][-2])]
+        answers = []
         for name in scripts:
             if lost := pings.lost(said[name][-1]):
                 why = explained(initiator, hosts, before, traffic_lost=True)
                 raise StepError(
                     catalogue.PING_LOST, target=name, lost=lost, why=why, why_in_short=why.likely, fix=why.words["fix"]
                 )
-            evidence += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
-        return evidence
+            answers += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
+        return [*evidence, new_keys.got(initiator, hosts, *said[initiator.here.name][1:3]), *answers]
 
     return run
 
@@ -191,8 +196,9 @@ def _ask(hosts: Mapping[str, Target], scripts: Mapping[str, str]) -> dict[str, s
 
 
 def _look(end: End) -> str:
-    """Shell that tells where an end stands, and of its tunnels."""
-    return f"{listening(end.here)}\necho ==\n{style_of(end.here).listing}\necho =="
+    """Shell that tells where an end stands, and of its tunnels; the one that initiates gives this one new keys."""
+    tunnels = new_keys.asking(end) if end.initiates else style_of(end.here).listing
+    return f"{listening(end.here)}\necho ==\n{tunnels}\necho =="
 
 
 def _agreed(end: End, listing: str) -> Sequence[str]:
@@ -206,4 +212,8 @@ def _agreed(end: End, listing: str) -> Sequence[str]:
     newest = found[-1]
     child = newest.installed[-1]
     wrapped = ", in UDP" if child.encapsulated else ""
-    return [f"{name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}"]
+    less = weaker(end, newest)
+    return [
+        f"{name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}",
+        *([f"{name}: {less}"] if less else []),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cryptography.x509 import SubjectKeyIdentifier
@@ -13,6 +14,7 @@ from runbook.script import quote
 from runbook.step import Later
 from steps import inherited, ipsec_conf, statusall
 from steps.authorities import CaCertificates
+from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
 from steps.stroke_leftovers import Leftovers
 from steps.style import MOVED, Confined, Style
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from runbook.step import Part
+    from steps.ipsec_options import Ipsec
     from steps.negotiated import Sa
     from steps.network import End, Site
     from steps.style import Wanted
@@ -73,16 +76,18 @@ class Stroke(Style):
         if wanted is None:
             later = [Later("loaded connection", end.connection, "certificate") for end in ends]
             return [Later("block in", CONF, "certificate"), *later]
-        conns = [
-            ipsec_conf.conn(end, certificate=self.leaf_path(end.here), root=wanted.roots[end.there.name])
-            for end in ends
-        ]
-        block = Block(
-            CONF, "\n".join(["# made from sites.yaml; the next apply overwrites what is changed here", *conns])
-        )
+        block = ByAbility(ends[0].network.ipsec, self.algorithms, partial(self._block, ends, wanted))
         changed = (block.key, *(each.key for each in inherited.connections(end.connection for end in ends)))
         loaded = [LoadedConnection(self, end, CONF, wanted, follows=changed) for end in ends]
         return [block, *loaded, Leftovers(tuple(end.connection for end in ends))]
+
+    def _block(self, ends: Sequence[End], wanted: Wanted, ipsec: Ipsec) -> Block:
+        conns = [
+            ipsec_conf.conn(end.under(ipsec), certificate=self.leaf_path(end.here), root=wanted.roots[end.there.name])
+            for end in ends
+        ]
+        lines = ["# made from sites.yaml; the next apply overwrites what is changed here", *conns]
+        return Block(CONF, "\n".join(lines))
 
     def no_credentials(self, site: Site) -> Sequence[Part]:
         """Neither key nor certificates, nor the line that names the key."""
@@ -140,6 +145,13 @@ class Stroke(Style):
             advice = re.sub(swanctl, ipsec, advice)
         return advice
 
+    @property
+    def algorithms(self) -> str:
+        """With the plugin that each is from behind it, which is left out."""
+        return """\
+ipsec listalgs 2>/dev/null | grep -oE '[A-Z0-9_]+\\[' | tr -d '[' | tr '\\n' ' '; echo
+ipsec statusall 2>/dev/null | sed -n 's/^ *loaded plugins: //p'"""
+
     def settled(self, connection: str) -> str:
         """Without times, counters, numbers, and keys' names after a rekeying."""
         return f"ipsec statusall {quote(connection)} 2>/dev/null | sed -nE '{_SETTLED}'"
@@ -164,6 +176,10 @@ class Stroke(Style):
             "printf '%s\\n' \"$said\"\n"
             "printf '%s\\n' \"$said\" | grep -q 'established successfully$'"
         )
+
+    def rekey(self, connection: str) -> str:
+        """Of the tunnel, not of the IKE SA: stroke tells these apart by the brackets."""
+        return f"ipsec stroke rekey {quote(f'{connection}{{}}')}"
 
     def down(self, connection: str) -> str:
         """Each IKE SA of that name."""

@@ -79,6 +79,14 @@ class Style(ABC):
     def connections(self, ends: Sequence[End], wanted: Wanted | None) -> Sequence[Part]:
         """The ends of one site as the daemon is told of them, and what it has loaded; None: no certificate yet."""
 
+    @property
+    @abstractmethod
+    def algorithms(self) -> str:
+        """Shell that prints the names of the daemon's algorithms in one line, and of its plugins in the next.
+
+        Empty ones where no daemon answers.
+        """
+
     @abstractmethod
     def no_credentials(self, site: Site) -> Sequence[Part]:
         """Nothing of ours where keys and certificates lie in this style: for a site that has another."""
@@ -144,6 +152,10 @@ class Style(ABC):
     @abstractmethod
     def up(self, connection: str) -> str:
         """Shell that brings a tunnel up, prints what is said about it, and fails where it does not come up."""
+
+    @abstractmethod
+    def rekey(self, connection: str) -> str:
+        """Shell that has a tunnel get new keys; whether it got them is only seen by listing it."""
 
     @abstractmethod
     def down(self, connection: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -12,6 +13,7 @@ from runbook.script import quote
 from runbook.step import Later
 from steps import swanctl
 from steps.authorities import CaCertificates, ca_name
+from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
 from steps.negotiated import security_associations
 from steps.style import MOVED, Confined, Style
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from runbook.step import Part
+    from steps.ipsec_options import Ipsec
     from steps.negotiated import Sa
     from steps.network import End, Site
     from steps.style import Wanted
@@ -75,8 +78,9 @@ class Swanctl(Style):
                 parts += [Later("file", path, "certificate"), Later("loaded connection", end.connection, "certificate")]
                 continue
             certificate = self.leaf_path(end.here).rpartition("/")[2]
-            text = swanctl.render(end, certificate=certificate, anchors=[ca_name(each) for each in wanted.anchors])
-            conf = File(path, text.encode(), "640")
+            anchors = [ca_name(each) for each in wanted.anchors]
+            made = partial(_file, end, certificate=certificate, anchors=anchors)
+            conf = ByAbility(end.network.ipsec, self.algorithms, made)
             parts += [conf, LoadedConnection(self, end, path, wanted, follows=(conf.key,))]
         return parts
 
@@ -131,13 +135,20 @@ class Swanctl(Style):
         name = quote(connection)
         return f"swanctl --uninstall --child {name} >&2 || true\nswanctl --install --child {name} >&2"
 
+    @property
+    def algorithms(self) -> str:
+        """As vici has them, without the plugins that they are from."""
+        return """\
+swanctl --list-algs --pretty 2>/dev/null | sed -n 's/^    \\([A-Z0-9_]*\\) = .*/\\1/p' | tr '\\n' ' '; echo
+swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
+
     def settled(self, connection: str) -> str:
         """Without times, counters, numbers, and keys' names after a rekeying."""
         return (
             f"swanctl --list-sas --pretty --ike {quote(connection)} 2>/dev/null | sed -E "
             "'/^list-sas reply/,$d; "
             "/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "
-            "/^        dh-group/d; s/-[0-9]+ \\{$/ {/'"
+            "/^        (dh-group|ake[1-7]) = /d; s/-[0-9]+ \\{$/ {/'"
         )
 
     @property
@@ -157,6 +168,10 @@ class Swanctl(Style):
         """With an end to the waiting."""
         return f"{self.initiate(connection)} --timeout 30"
 
+    def rekey(self, connection: str) -> str:
+        """Of the tunnel, not of the IKE SA."""
+        return f"swanctl --rekey --child {quote(connection)}"
+
     def down(self, connection: str) -> str:
         """With all its children."""
         return f"swanctl --terminate --ike {quote(connection)} --timeout 10"
@@ -169,6 +184,11 @@ class Swanctl(Style):
     def counters(self, listed: str) -> Mapping[str, int]:
         """Those that are not one connection's."""
         return swanctl.message_counters(parse(listed))
+
+
+def _file(end: End, ipsec: Ipsec, *, certificate: str, anchors: Sequence[str]) -> File:
+    text = swanctl.render(end.under(ipsec), certificate=certificate, anchors=anchors)
+    return File(_path(end), text.encode(), "640")
 
 
 def _path(end: End) -> str:

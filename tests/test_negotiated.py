@@ -9,7 +9,7 @@ from ula_network import ends
 
 from steps import vici
 from steps.ipsec_options import Ipsec
-from steps.negotiated import narrowed, negotiated_problems, security_associations
+from steps.negotiated import narrowed, negotiated_problems, security_associations, weaker
 from steps.proposals import read_proposal
 
 DATA = Path(__file__).parent / "data"
@@ -37,11 +37,20 @@ def test_an_association_is_read_whole() -> None:
     assert security_associations(vici.parse(sample("swanctl-list-sas")), "ula-net-home") == []
 
 
-@pytest.mark.parametrize("name", ["swanctl-list-sas", "6.0.1-list-sas-rekeyed"])
+@pytest.mark.parametrize("name", ["swanctl-list-sas", "6.0.1-list-sas-rekeyed", "6.1.0-list-sas-hybrid"])
 def test_an_association_as_planned_has_no_problem(name: str) -> None:
     [sa] = security_associations(vici.parse(sample(name)), "ula-net-vps4")
     assert negotiated_problems(ends(Ipsec("always"))[0], sa) == []
     assert len(sa.installed) == 1
+    assert weaker(ends(Ipsec("always"))[0], sa) == ""
+
+
+def test_a_weaker_cipher_than_planned_is_named() -> None:
+    text = sample("swanctl-list-sas").replace("        encr-keysize = 256", "        encr-keysize = 128")
+    [sa] = security_associations(vici.parse(text), "ula-net-vps4")
+    assert negotiated_problems(ends(Ipsec("always"))[0], sa) == []
+    said = "the tunnel runs AES_GCM_16-128, not aes256gcm16-ecp384: one of the two ends cannot do that"
+    assert weaker(ends(Ipsec("always"))[0], sa) == said
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,8 @@ def test_each_thing_not_as_planned_is_said(old: str, new: str, said: str) -> Non
     text = sample("swanctl-list-sas")
     assert old in text
     [sa] = security_associations(vici.parse(text.replace(old, new)), "ula-net-vps4")
-    problems = negotiated_problems(ends(Ipsec("always"))[0], sa)
+    planned = Ipsec("always", (), ("aes256gcm16-prfsha384-ecp384",), ("aes256gcm16-ecp384",))
+    problems = negotiated_problems(ends(planned)[0], sa)
     assert any(said in problem for problem in problems), problems
 
 

@@ -84,6 +84,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "UnreachableRoute": ("absent\n",),
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
     "LoadedConnection": ("not running\n",),
+    "ByAbility": ("AES_GCM_16 AES_CBC PRF_HMAC_SHA2_384 ECP_384\nopenssl\nunknown\n--\nabsent\n",),
     "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),
     "Tunnel": ("",),
 }

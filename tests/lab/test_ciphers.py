@@ -1,0 +1,149 @@
+"""What two real ends agree on: of what each can do the strongest, and forward secrecy as it is used."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from product import Product, Run
+from told import told_as
+
+from lab import Lab
+from steps import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+XCBC, GCM128 = "aes256-aesxcbc-ecp384", "aes128gcm16-ecp256"
+ARTICLE = f"""\
+  ike_proposals:
+    - aes256gcm16-prfsha384-ecp384-ke1_mlkem768
+    - aes256gcm16-prfsha384-ecp384
+    - aes128gcm16-prfsha256-ecp256
+  esp_proposals: [{XCBC}, {GCM128}]
+"""
+"""The article's, with one that no release here knows the word for, and one that vps4 is denied."""
+WITHOUT_XCBC = "charon-systemd { plugins { aesni { load = no } xcbc { load = no } cmac { load = no } } }"
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    lab = Lab(f"ciphers-{os.getpid()}")
+    lab.down()
+    lab.up(print)
+    lab.root("vps4", f"echo '{WITHOUT_XCBC}' >/etc/strongswan.d/zz-without-xcbc.conf")
+    yield Product(lab)
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def applied(product: Product) -> Run:
+    done = product.apply()
+    assert done.code == 0, done.err
+    return done
+
+
+@pytest.fixture(scope="module")
+def held(product: Product, applied: Run) -> Run:  # noqa: ARG001 - after it
+    """The same, held to proposals of which each end can do others."""
+    sites = product.lab.directory / "sites.yaml"
+    text = sites.read_text()
+    assert text.count("ipsec:\n") == 1
+    sites.write_text(text.replace("ipsec:\n", f"ipsec:\n{ARTICLE}"))
+    done = product.apply()
+    assert done.code == 0, done.err
+    return done
+
+
+def evidence(run: Run, title: str) -> list[str]:
+    checks = [check for step in run.document["steps"] for check in step["checks"]]
+    return [line for check in checks if check["title"] == title for line in check["evidence"]]
+
+
+def notes(run: Run) -> dict[tuple[str, str], str]:
+    """What is said of parts, by target and part."""
+    parts = [part for step in run.document["steps"] for part in step["parts"]]
+    return {(part["target"], part["part"]): part["note"] for part in parts if part["note"]}
+
+
+def proposals(lab: Lab, host: str) -> str:
+    return lab.root(host, "cat /etc/swanctl/conf.d/ula-net-*.conf").stdout
+
+
+def test_without_a_word_about_ciphers_the_strongest_that_both_can_do_is_used(product: Product, applied: Run) -> None:
+    agreed = evidence(applied, "ping through home-vps4")
+    for end in ("home: ula-net-vps4", "vps4: ula-net-home"):
+        assert f"{end} IKE AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384, ESP AES_GCM_16-256" in "\n".join(agreed)
+    for host in ("home", "vps4"):
+        assert "mlkem" not in proposals(product.lab, host), "neither release has ML-KEM"
+    assert not any("without" in note for note in notes(applied).values())
+
+
+def test_the_tunnel_gets_new_keys_by_a_key_exchange_of_its_own(product: Product, applied: Run) -> None:
+    told = "\n".join(evidence(applied, "ping through home-vps4"))
+    said = re.search(r"^home: ula-net-vps4 has new keys by AES_GCM_16-256/ECP_384, SPI (\w+)$", told, re.MULTILINE)
+    assert said
+    listed = product.lab.root("vps4", "swanctl --list-sas --pretty").stdout
+    newest = listed[listed.rindex(f"spi-out = {said[1]}") :]
+    assert "dh-group = ECP_384" in newest, "the other end has it from the same exchange"
+
+
+def test_what_an_end_cannot_do_is_left_out_there_and_named_and_its_connection_is_loaded(
+    product: Product, held: Run
+) -> None:
+    home, vps4 = proposals(product.lab, "home"), proposals(product.lab, "vps4")
+    assert f"esp_proposals = {XCBC},{GCM128}\n" in home
+    assert f"esp_proposals = {GCM128}\n" in vps4
+    assert "mlkem" not in home + vps4
+    said = notes(product.audit())
+    lacking = {host: said[host, f"file /etc/swanctl/conf.d/{name}.conf"] for host, name in CONNECTIONS.items()}
+    assert f"ESP without {XCBC}: this host's strongSwan has no AES_XCBC_96" in lacking["vps4"]
+    assert "XCBC" not in lacking["home"]
+    assert all("this host's strongSwan has no ML_KEM_768" in each for each in lacking.values())
+    assert held.code == 0
+
+
+CONNECTIONS = {"home": "ula-net-vps4", "vps4": "ula-net-home"}
+
+
+def test_the_two_agree_on_what_both_have_and_the_weaker_one_is_explained(product: Product, held: Run) -> None:
+    agreed = evidence(held, "ping through home-vps4")
+    ike = "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384"
+    assert f"home: ula-net-vps4 IKE {ike}, ESP AES_GCM_16-128/ECP_256, in UDP" in agreed
+    less = f"the tunnel runs AES_GCM_16-128/ECP_256, not {XCBC}: one of the two ends cannot do that"
+    assert f"home: {less}" in agreed
+    assert any("has new keys by AES_GCM_16-128/ECP_256, " in line for line in agreed)
+    audited = product.audit()
+    assert audited.code == 0
+    assert notes(audited)["home", "tunnel ula-net-vps4"].startswith("the tunnel runs AES_GCM_16-128")
+
+
+@pytest.mark.usefixtures("held")
+def test_an_end_that_would_give_no_new_keys_is_found_and_explained(product: Product) -> None:
+    """vps4 wants another key exchange than home: it shows at the first rekeying alone, and the command succeeds."""
+    lab = product.lab
+    conf = "/etc/swanctl/conf.d/ula-net-home.conf"
+    lab.root("vps4", f"cp -p {conf} /root/kept; sed -i 's/{GCM128}/aes128gcm16-ecp521/' {conf}")
+    lab.root("vps4", "swanctl --load-conns >/dev/null; swanctl --terminate --ike ula-net-home >/dev/null", check=False)
+    lab.root("home", "swanctl --initiate --child ula-net-vps4 >/dev/null")
+    lab.root("vps4", f"cp -p /root/kept {conf}; swanctl --load-conns >/dev/null")
+    assert product.audit().code == 0, "nothing can be seen of it: a tunnel keeps to what it was begun with"
+
+    failed = product.run("audit", "--probe", "--step", "ping", "--json")
+    assert failed.code == 1
+    told = failed.document["failures"][0]
+    told_as(told, catalogue.NO_NEW_KEYS)
+    assert "the ends want different key exchanges for ESP, which shows only at rekeying" in told["error"]
+    assert "vps4: no acceptable proposal found" in told["error"]
+    assert "swanctl --terminate --ike ula-net-vps4" in told["hint"]
+
+    lab.root("home", "swanctl --terminate --ike ula-net-vps4 >/dev/null")
+    mended = product.apply()
+    assert mended.code == 0, mended.err
+    assert any(
+        "has new keys by AES_GCM_16-128/ECP_256, " in line for line in evidence(mended, "ping through home-vps4")
+    )
