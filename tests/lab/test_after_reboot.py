@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ MINUTE = 60.0
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("after-reboot")
+    lab = Lab(f"after-reboot-{os.getpid()}")
     lab.down()
     lab.up(print)
     product = Product(lab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -122,7 +123,7 @@ def state(lab: Lab) -> str:
 @pytest.fixture(scope="module", params=["swanctl", pytest.param("stroke", marks=pytest.mark.slow)])
 def product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """The host by hand, for which sites.yaml has either style; its own is ipsec.conf."""
-    lab = Lab("by-hand")
+    lab = Lab(f"by-hand-{os.getpid()}")
     lab.down()
     lab.up(print)
     plant(lab)

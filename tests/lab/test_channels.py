@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def configure(lab: Lab, site: str, *settings: str) -> None:
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("channels")
+    lab = Lab(f"channels-{os.getpid()}")
     lab.down()
     lab.up(print)
     for site in SITES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -24,7 +25,7 @@ ASKS = {"apply", "resume", "rollback", "unlock"}
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab("docs")
+    lab = Lab(f"docs-{os.getpid()}")
     lab.down()
     lab.up(print)
     yield lab

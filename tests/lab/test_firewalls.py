@@ -5,6 +5,7 @@ The tunnel of the last step is the proof that ports 500 and 4500 are open.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,7 @@ def kinds(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def product(kinds: dict[str, str]) -> Iterator[Product]:
-    lab = Lab("firewalls")
+    lab = Lab(f"firewalls-{os.getpid()}")
     lab.down()
     lab.up(print)
     for site, kind in kinds.items():

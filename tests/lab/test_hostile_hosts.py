@@ -32,7 +32,7 @@ WITH_PASSWORD = (
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("strangers-hosts")
+    lab = Lab(f"strangers-hosts-{os.getpid()}")
     lab.down()
     lab.up(print)
     yield Product(lab)

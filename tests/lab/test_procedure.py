@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def picture(lab: Lab) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("procedure")
+    lab = Lab(f"procedure-{os.getpid()}")
     lab.down()
     lab.up(print)
     yield Product(lab)

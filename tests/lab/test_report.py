@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("report")
+    lab = Lab(f"report-{os.getpid()}")
     lab.down()
     lab.up(print)
     yield Product(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import stat
 import subprocess
@@ -80,7 +81,7 @@ class Applied:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    own = Lab("strangers-secrets")
+    own = Lab(f"strangers-secrets-{os.getpid()}")
     own.down()
     own.up(print)
     yield own

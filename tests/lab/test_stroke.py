@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,7 +81,7 @@ def encrypted(product: Product) -> bool:
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("stroke")
+    lab = Lab(f"stroke-{os.getpid()}")
     lab.down()
     lab.up(print)
     product = Product(lab)

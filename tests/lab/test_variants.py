@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ HOME, VPS4 = "fdd7:5938:e2e6:1::1", "fdd7:5938:e2e6:8e71::1"
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("variants")
+    lab = Lab(f"variants-{os.getpid()}")
     lab.down()
     lab.up(print)
     sites = lab.directory / "sites.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ WEB = re.compile(r"nginx|acme-challenge|/var/www")
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[Product]:
-    lab = Lab("web-servers")
+    lab = Lab(f"web-servers-{os.getpid()}")
     lab.down()
     lab.up(print)
     for host, site in (("home", HOME), ("vps4", VPS4)):
