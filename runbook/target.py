@@ -6,6 +6,7 @@ again, in the same channel as the change.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from runbook import catalogue, images
@@ -87,9 +88,7 @@ class Target:
         one is still possible. Raises StepError, or PlanChangedError when the host is no longer as found.
         """
         risky = {f"apply {index}" for index, each in enumerate(findings) if each.change and each.change.risky}
-        obtains = [
-            each.change.obtain for each in findings if each.change and each.change.obtain and not each.change.apply
-        ]
+        obtained = _in_turns(findings)
         applies = {f"apply {index}": _apply(index, each) for index, each in enumerate(findings)}
         begin = {"guard": images.guard(findings), "image": images.keep(step, findings)}
         if risky:
@@ -97,10 +96,13 @@ class Target:
             self._work(image, findings, {**begin, "arm": images.arm(image), **first})
             self._prove_login(image)
             self._work(image, findings, {"disarm": images.disarm(image), **applies}, last=True)
-        elif obtains:
+        elif obtained:
             self._work(image, findings, {**begin, **applies})
-            for obtain in obtains:
-                obtain(hosts)
+            for turn in obtained:
+                with ThreadPoolExecutor(max_workers=len(turn)) as pool:
+                    had = [pool.submit(obtain, hosts) for obtain in turn]
+                for each in had:
+                    each.result()
             self._work(image, findings, {}, last=True)
         else:
             self._work_or_obtain(image, findings, {**begin, **applies}, hosts)
@@ -220,6 +222,21 @@ def _apply(index: int, finding: Finding) -> str:
     if finding.change is None or not finding.change.apply:
         return ""
     return f"index={index}\nset -e\n{finding.change.apply}"
+
+
+def _in_turns(findings: Sequence[Finding]) -> list[list[Callable[[Mapping[str, Target]], None]]]:
+    """What shell cannot make, in turns: what serves hosts of its own is had at once with its neighbours."""
+    turns: list[list[Callable[[Mapping[str, Target]], None]]] = []
+    busy: set[str] = set()
+    for each in findings:
+        if each.change is None or each.change.obtain is None or each.change.apply:
+            continue
+        if not busy or not each.serves or not busy.isdisjoint(each.serves):
+            turns.append([])
+            busy.clear()
+        turns[-1].append(each.change.obtain)
+        busy.update(each.serves)
+    return turns
 
 
 def _tail(text: str, lines: int = 6) -> str:

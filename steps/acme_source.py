@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from runbook.step import CONTROLLER
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SECTION: Final = "certificates"
 OVER_HTTP: Final = True
+_ONE_ACCOUNT: Final = Lock()
+"""Sites are served side by side; the first of them makes the account that all have."""
 COST: Final = "an order counts against the authority's limits; the certificate is set aside, not revoked"
 
 
@@ -55,9 +58,10 @@ def issue(
 
     options = _options(network)
     controller = hosts[CONTROLLER]
-    key = _account_key(vault, controller)
     controller.tell(f"asking {options.directory_url} for a certificate for {site.fqdn}")
-    account = register(options.directory_url, key, options.contact, options.ca_bundle)
+    with _ONE_ACCOUNT:
+        key = _account_key(vault, controller)
+        account = register(options.directory_url, key, options.contact, options.ca_bundle)
     serving = hosts[options.challenge_site or site.name]
     offered = order(account, vault.csr(site).read_bytes(), Webroot(serving, controller.tell), replaced)
     return b"".join(dict.fromkeys(pki.to_pem(each) for chain in offered for each in chain))

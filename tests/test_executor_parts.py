@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +66,7 @@ class Obtained(Part):
     path: Path
     obtain: Callable[[Mapping[str, Target]], None] = field(repr=False)
     shell: str = ""
+    serves: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -185,6 +188,33 @@ def test_what_is_obtained_comes_after_the_shell_changes_of_its_step(host: Scratc
     assert not executor.failures
     assert [set(each) for each in there] == [{"first"}]
     assert set(host.tree()) == {"first", "got"}
+
+
+@pytest.mark.parametrize(
+    ("serves", "at_once"),
+    [([("a",), ("b",)], 2), ([("a", "c"), ("b", "c")], 1), ([(), ()], 1), ([("a",), ()], 1)],
+)
+def test_what_serves_hosts_of_its_own_is_obtained_at_once(
+    host: Scratch, tmp_path: Path, serves: list[tuple[str, ...]], at_once: int
+) -> None:
+    """Each order waits for its authority; but no host is given two scripts at a time."""
+    in_hand: list[str] = []
+    most: list[int] = []
+    met = Barrier(at_once)
+
+    def obtain(name: str, _: Mapping[str, Target]) -> None:
+        in_hand.append(name)
+        met.wait(60)
+        most.append(len(in_hand))
+        met.wait(60)
+        in_hand.remove(name)
+        (host.root / name).write_text("obtained")
+
+    parts = [Obtained(host.root / n, partial(obtain, n), serves=s) for n, s in zip("xy", serves, strict=True)]
+    executor = carry_out([step("a", {host.name: parts})], [host], tmp_path)
+    assert not executor.failures
+    assert most == [at_once] * 2
+    assert set(host.tree()) == {"x", "y"}
 
 
 def test_what_cannot_be_obtained_fails_its_step_and_can_be_undone(host: Scratch, tmp_path: Path) -> None:
