@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import table
+from bench.authority import waited
 from bench.floor import Floor
 from bench.line import slow_config, slow_line
 from bench.recorded import record
@@ -110,6 +111,7 @@ class Bench:
         argv = self._lab.admin_argv([sys.executable, "-m", "runbook", *command, "--file", sites])
         with slow_line(self._lab, row.rtt) as line:
             row.product.append(_seconds(partial(_run, argv)))
+        row.authority.append(waited(self._lab.directory / ".runbook" / "logs"))
         row.turns = (line.turns(), row.turns[1] if row.turns else 0)
         _say(f"{row.job} at {row.rtt} ms: product {row.product[-1]:.2f} s")
 

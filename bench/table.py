@@ -31,11 +31,14 @@ class Row:
     channels: Mapping[str, int] = field(default_factory=dict)
     logins: Mapping[str, int] = field(default_factory=dict)
     turns: tuple[int, int] | None = None
+    authority: list[float] = field(default_factory=list)
+    """Of each of the product's runs, the seconds in which it waited for the certificate authority."""
 
     @property
     def ratio(self) -> float:
-        """The product's median by the floor's."""
-        return median(self.product) / median(self.floor)
+        """The product's median by the floor's, without the wait for the authority, which the floor does not ask."""
+        waits = self.authority or [0.0] * len(self.product)
+        return median(whole - wait for whole, wait in zip(self.product, waits, strict=True)) / median(self.floor)
 
     @property
     def kept(self) -> bool:
@@ -49,6 +52,7 @@ class Row:
             self.job,
             f"{self.rtt} ms",
             f"{median(self.product):.2f} ({min(self.product):.2f}-{max(self.product):.2f})",
+            f"{median(self.authority):.2f}" if any(self.authority) else "",
             f"{median(self.floor):.2f} ({min(self.floor):.2f}-{max(self.floor):.2f})",
             str(len(self.product)),
             f"{self.ratio:.2f}",
@@ -59,7 +63,19 @@ class Row:
         ]
 
 
-HEAD = ("job", "round trip", "product, s", "floor, s", "runs", "ratio", "promised", "channels", "log-ins", "turns")
+HEAD = (
+    "job",
+    "round trip",
+    "product, s",
+    "of it the authority, s",
+    "floor, s",
+    "runs",
+    "ratio",
+    "promised",
+    "channels",
+    "log-ins",
+    "turns",
+)
 
 
 def machine() -> dict[str, str]:
