@@ -11,8 +11,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from scratch import Scratch
 
+from runbook.target import Target
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from netns import Namespace
 
 # No deadline: a busy machine is no failure.
 settings.register_profile("daily", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -50,3 +54,15 @@ def scratch() -> Iterator[Callable[[], Scratch]]:
     with TemporaryDirectory(prefix="laws ", dir=memory if memory.is_dir() else None) as directory:
         numbers = count()
         yield lambda: Scratch(Path(directory) / str(next(numbers)))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where `target` has its before-images."""
+    return str(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def target(host: Namespace, images: str) -> Target:
+    """The module's `host` as a target of which nothing has been read yet."""
+    return Target(host, images)

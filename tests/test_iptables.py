@@ -30,16 +30,6 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield namespace
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture
-def target(host: Namespace, images: str) -> Target:
-    return Target(host, images)
-
-
 @EXAMPLES
 @given(base=bases(), family=families, chain=chains)
 def test_rules_go_where_they_work_and_come_out_without_a_trace(

@@ -15,13 +15,13 @@ from runbook.errors import StepError
 from runbook.resources.iptables import StoredRules
 from runbook.script import Reading
 from runbook.step import Verdict
-from runbook.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from runbook.resources.iptables import Family
+    from runbook.target import Target
 
 pytestmark = needs_root
 
@@ -30,16 +30,6 @@ pytestmark = needs_root
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     with Namespace(tmp_path_factory.mktemp("host"), request.param) as namespace:
         yield namespace
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture
-def target(host: Namespace, images: str) -> Target:
-    return Target(host, images)
 
 
 @pytest.fixture

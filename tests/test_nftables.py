@@ -125,16 +125,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
         yield namespace
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture
-def target(host: Namespace, images: str) -> Target:
-    return Target(host, images)
-
-
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     path = tmp_path / "an admin's rules"
