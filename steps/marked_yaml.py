@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -16,8 +17,15 @@ from runbook.errors import UsageError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+class Keys(NamedTuple):
+    """What a mapping must hold, and what it may: each key with what it is for, as the reference has it."""
+
+    required: Mapping[str, str]
+    optional: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,14 @@ class Value:
             found[name] = value
         return found
 
-    def keys(self, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Value]:
-        """Return the values of a mapping that must have the `required` keys and may have the `optional` ones."""
-        found, needed = self.entries(), tuple(required)
-        known = (*needed, *optional)
+    def keys(self, keys: Keys) -> dict[str, Value]:
+        """Return the values of a mapping that must have the required keys and may have the optional ones."""
+        found = self.entries()
+        known = (*keys.required, *keys.optional)
         for name, value in found.items():
             if name not in known:
                 raise value.wrong(f"unknown key; {meant(name, known)}")
-        for name in needed:
+        for name in keys.required:
             if name not in found:
                 raise self.missing(name)
         return found

@@ -6,18 +6,19 @@ Each section has its module, `steps.yaml_...`; its values are those of `steps.ne
 from __future__ import annotations
 
 from ipaddress import IPv6Address, IPv6Network
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from steps.certificate_sources import SOURCES
 from steps.ipsec_options import Ipsec
 from steps.key_places import PLACES
-from steps.marked_yaml import read
+from steps.marked_yaml import Keys, read
 from steps.network import Network
 from steps.plan import random_prefix
-from steps.yaml_certificates import read_certificates
-from steps.yaml_ipsec import read_ipsec
-from steps.yaml_links import read_links
-from steps.yaml_sites import read_sites
+from steps.yaml_certificates import CERTIFICATES, read_certificates
+from steps.yaml_ipsec import IPSEC, read_ipsec
+from steps.yaml_links import PAIR, STAR, read_links
+from steps.yaml_sites import SITE, read_sites
 from steps.yaml_words import ip_or_none, read_choice, read_file, read_subnet_id
 
 if TYPE_CHECKING:
@@ -25,6 +26,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steps.marked_yaml import Value
+
+TOP: Final = Keys(
+    {
+        "ula_prefix": "Your private /48 (RFC 4193), in which all subnets lie.",
+        "link_subnet": (
+            "The subnet in which every site has one address, hexadecimal: `3` is `fdd7:5938:e2e6:3::/64` there."
+        ),
+        "sites": "The hosts, by the names that they have here: two or more.",
+        "links": "Which sites are joined: a list.",
+    },
+    {
+        "ssh_config": "Read in place of `~/.ssh/config`; the path is relative to the file.",
+        "certificate_authority": (
+            "`acme` (the default): certificates from an authority that speaks ACME, as `certificates` says; or "
+            "`private`: an authority of your own, made here, with no web server and no `certificates`."
+        ),
+        "certificates": "Where certificates come from; needed unless `certificate_authority` is `private`.",
+        "keys": (
+            "`controller` (the default): the sites' keys are made here, and copied to their hosts; or `host`: each is "
+            "made on its host, and never leaves it."
+        ),
+        "ipsec": "How the tunnels are made.",
+    },
+)
+SECTIONS: Final[Mapping[str, Keys]] = MappingProxyType(
+    {
+        "": TOP,
+        "sites.NAME": SITE,
+        "links[]": PAIR,
+        "links[] of a hub": STAR,
+        "certificates": CERTIFICATES,
+        "ipsec": IPSEC,
+    }
+)
+"""All that `sites.yaml` may hold, by where it stands in it."""
 
 _ULA = IPv6Network("fd00::/8")
 _RESERVED_ULA = IPv6Network("fc00::/8")
@@ -43,8 +79,7 @@ def load(path: Path) -> Network:
 
 def network(tree: Value, directory: Path) -> Network:
     """Return the network that a tree describes as if it stood in a file in `directory`; raises UsageError as `load`."""
-    optional = ("ssh_config", "ipsec", "certificate_authority", "certificates", "keys")
-    top = tree.keys(("ula_prefix", "link_subnet", "sites", "links"), optional)
+    top = tree.keys(TOP)
     prefix = _prefix(top["ula_prefix"])
     ipsec = read_ipsec(top["ipsec"]) if "ipsec" in top else Ipsec()
     sites = read_sites(top["sites"], prefix, top["link_subnet"], ipsec)

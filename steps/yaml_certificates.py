@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from steps.certificate_options import DIRECTORIES, Certificates
-from steps.marked_yaml import meant
+from steps.marked_yaml import Keys, meant
 from steps.yaml_sites import site_of
 from steps.yaml_words import FQDN, read_each, read_file
 
@@ -18,13 +18,30 @@ if TYPE_CHECKING:
     from steps.marked_yaml import Value
     from steps.network import Site
 
+CERTIFICATES: Final = Keys(
+    {
+        "directory": f"{', '.join(f'`{name}`' for name in DIRECTORIES)}, or the https URL of any ACME directory.",
+        "contact": "Your e-mail address, for the authority.",
+        "agree_to_terms": "`true`: you agree to the authority's terms of service.",
+    },
+    {
+        "ca_bundle": (
+            "A file with the CAs that the ACME server's own HTTPS is trusted by; those of this system by default."
+        ),
+        "trust_anchors": (
+            "Files with the roots that the sites' certificates must chain to, a list; Let's Encrypt's two by default."
+        ),
+        "challenge_site": "The one site that serves every site's challenges; the others redirect to it.",
+    },
+)
+
 _CONTACT = re.compile(r"[A-Za-z0-9_+'=~-]+(?:\.[A-Za-z0-9_+'=~-]+)*@(?P<domain>.+)")
 _URL = re.compile(r"https://[A-Za-z0-9._~:/?@%&=+,\[\]-]+")
 
 
 def read_certificates(value: Value, directory: Path, sites: Mapping[str, Site]) -> Certificates:
     """Read the section; paths in it are relative to `directory`."""
-    keys = value.keys(("directory", "contact", "agree_to_terms"), ("ca_bundle", "trust_anchors", "challenge_site"))
+    keys = value.keys(CERTIFICATES)
     if keys["agree_to_terms"].text() != "true":
         raise keys["agree_to_terms"].wrong(
             "the CA gives certificates only to those who agree to its terms of service; read them, and write true",

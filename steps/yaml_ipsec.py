@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from steps.ipsec_options import Ipsec, Start
+from steps.marked_yaml import Keys
 from steps.proposals import read_proposal
 from steps.styles import STYLES
 from steps.yaml_words import read_choice, read_each
@@ -16,6 +17,39 @@ if TYPE_CHECKING:
     from steps.marked_yaml import Value
 
 T = TypeVar("T")
+
+_PROPOSED: Final = (
+    "The ciphers that {} may use, a list, the strongest first, with all algorithms of a proposal: "
+    "`{}`. Of these, or of today's best by default, each end offers what it can do, and says what it leaves out."
+)
+IPSEC: Final = Keys(
+    {},
+    {
+        "config": f"How strongSwan is configured: `{Ipsec.config}` (the default), or `stroke`, for `ipsec.conf`.",
+        "encapsulation": (
+            f"`{Ipsec.encapsulation}` (the default), or `always`: ESP is wrapped in UDP even where no NAT is seen, for "
+            "lines that drop ESP, or a kernel without it."
+        ),
+        "extra_packages": "Debian packages that the sites need besides strongSwan's usual ones, a list.",
+        "ike_proposals": _PROPOSED.format("the IKE SA", Ipsec.ike_proposals[1]),
+        "esp_proposals": _PROPOSED.format("ESP", Ipsec.esp_proposals[1]),
+        "start": (
+            "What the initiator does by itself: `trap` (the default) brings the tunnel up with the first packet, "
+            "`start` at once, `add` waits until it is brought up by hand, `ignore` does not load it."
+        ),
+        "ikelifetime": "How long an IKE SA lives: `20m`, `4h`, `1d`; the daemon's own default is the best.",
+        "keylife": f"How long the keys of the traffic live, {Ipsec.keylife} s by default.",
+        "lifetime": "Another name of `keylife`.",
+        "rekeymargin": (
+            f"How long before the end of a life its successor is made, {Ipsec.rekeymargin} s by default, and up to "
+            "twice as long, by chance."
+        ),
+        "keyingtries": "How often an end tries before it gives up: a number, or `forever` (the default).",
+        "mobike": "Whether a tunnel may move to another address: `yes` or `no`; by default, where an end is `dynamic`.",
+        "sendcert": f"When an end sends its certificate: `{Ipsec.sendcert}` (the default), or `ifasked`.",
+        "type": "`tunnel`, which alone joins networks.",
+    },
+)
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")  # Debian Policy, section 5.6.1
 _PROPOSAL = re.compile(r"(?!default|null)[a-z0-9]+(?:[-_][a-z0-9]+)*")
@@ -31,10 +65,7 @@ _YES_OR_NO: Final = {"yes": True, "no": False, "true": True, "false": False}
 
 def read_ipsec(value: Value) -> Ipsec:
     """Read the section; what it leaves out is as `Ipsec` has it."""
-    lists = ("extra_packages", "ike_proposals", "esp_proposals")
-    words = ("config", "encapsulation", "start", "mobike", "sendcert", "type")
-    numbers = ("ikelifetime", "keylife", "lifetime", "rekeymargin", "keyingtries")
-    keys = value.keys((), (*words, *lists, *numbers))
+    keys = value.keys(IPSEC)
     default = Ipsec()
     if "type" in keys:
         _tunnel_mode(keys["type"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from steps.marked_yaml import Keys
 from steps.network import Link, Site
 from steps.yaml_sites import site_of
 from steps.yaml_words import Taken
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from steps.marked_yaml import Value
+
+
+PAIR: Final = Keys(
+    {"between": "The two sites that a tunnel joins: `[home, vps4]`."},
+    {"initiator": "The one that brings the tunnel up: by default the one whose address is `dynamic`, else the first."},
+)
+STAR: Final = Keys(
+    {
+        "hub": "A site that is joined to each of its spokes, and through which they reach each other.",
+        "spokes": "Those sites, two or more: `[home, vps5]`.",
+    }
+)
 
 
 def read_links(value: Value, entries: Mapping[str, Value], sites: Mapping[str, Site]) -> tuple[Link, ...]:
@@ -35,7 +48,7 @@ def _entry(value: Value, sites: Mapping[str, Site], taken: Taken) -> Sequence[Li
 
 
 def _star(value: Value, sites: Mapping[str, Site], taken: Taken) -> Sequence[Link]:
-    keys = value.keys(("hub", "spokes"))
+    keys = value.keys(STAR)
     hub, spokes = site_of(keys["hub"], sites), keys["spokes"].items()
     taken.claim(keys["hub"], "hub", hub.name)
     if len(spokes) == 1:
@@ -47,7 +60,7 @@ def _star(value: Value, sites: Mapping[str, Site], taken: Taken) -> Sequence[Lin
 
 
 def _pair(value: Value, sites: Mapping[str, Site], taken: Taken) -> Link:
-    keys = value.keys(("between",), ("initiator",))
+    keys = value.keys(PAIR)
     between = keys["between"]
     ends = between.items()
     if len(ends) != 2:  # noqa: PLR2004 - a link has two ends

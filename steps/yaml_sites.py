@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from steps.marked_yaml import meant
+from steps.marked_yaml import Keys, meant
 from steps.network import Site
 from steps.yaml_ipsec import read_config
 from steps.yaml_words import LABEL, LABEL_RULE, Taken, ip_or_none, read_fqdn, read_interface, read_subnet_id
@@ -20,6 +20,27 @@ if TYPE_CHECKING:
     from steps.ipsec_options import Ipsec
     from steps.marked_yaml import Value
     from steps.network import Address
+
+SITE: Final = Keys(
+    {
+        "ssh": "What you would give to `ssh`: `[user@]host[:port]`, or a `Host` of your ssh_config.",
+        "fqdn": "The name that the certificate is for, and that the other end is told to expect.",
+        "address": (
+            "Its outer address, or a list of them, which the host has itself; `dynamic` where they change, or behind a "
+            "NAT."
+        ),
+        "subnet": (
+            "Its subnet, one to four hexadecimal digits; or several, IPv4 too, each with the site's own address or "
+            "`.1`: `[8e71, 8e72, 10.0.4.254/24]`."
+        ),
+        "interface": "The interface that carries its address in the link network.",
+    },
+    {
+        "lan_interface": "The interface of its subnets, where it is the gateway of a LAN.",
+        "lan_host": "An SSH target on that LAN, to prove that it is one.",
+        "config": "How its strongSwan is configured, where that is otherwise than `ipsec.config` says.",
+    },
+)
 
 _SSH = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9._+-]*@)?"
@@ -45,7 +66,7 @@ def read_sites(value: Value, prefix: IPv6Network, link_subnet: Value, ipsec: Ips
 def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken, ipsec: Ipsec) -> Site:
     if not LABEL.fullmatch(name):
         raise value.wrong(f"`{name}` is no DNS label; {LABEL_RULE}")
-    keys = value.keys(("ssh", "fqdn", "address", "subnet", "interface"), ("lan_interface", "lan_host", "config"))
+    keys = value.keys(SITE)
     subnets = keys["subnet"].items() if isinstance(keys["subnet"].node, yaml.SequenceNode) else [keys["subnet"]]
     return Site(
         name=name,
