@@ -6,9 +6,10 @@ machine; another transport could take their place behind the same `Host`.
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 OnLine = Callable[[str], None]
 """Receives each line of a script's standard error as it arrives, without its line end."""
@@ -33,7 +34,7 @@ class Exchange:
     """The record of one run for the log: what it was for and how it ended.
 
     `start` is in seconds since the epoch, `seconds` a duration. `code` is None where the end was not seen: the line
-    broke, root was refused, or it ran out of time. `answer` is None there too, and where the output is secret.
+    broke, root was refused, or it ran out of time. `answer` is None there too.
     """
 
     purpose: str
@@ -48,21 +49,25 @@ Observe = Callable[[Exchange], None]
 """Is told of each `Exchange` when it is over, also when it failed."""
 
 
-class Host(Protocol):
-    """A machine that runs scripts. One thread at a time may use it."""
+@dataclass(frozen=True)
+class Job:
+    """One script to run; the fields are as `Host.run` has them."""
 
-    name: str
-    """The target's name as shown to the user."""
+    script: str = field(repr=False)
+    purpose: str
+    timeout: float
+    on_line: OnLine | None
 
-    def run(
-        self,
-        script: str,
-        *,
-        purpose: str,
-        timeout: float = 120.0,
-        secret: bool = False,
-        on_line: OnLine | None = None,
-    ) -> Answer:
+
+class Host(ABC):
+    """A machine that runs scripts. A remote one is used by one thread at a time, the controller by any number."""
+
+    def __init__(self, name: str, observe: Observe | None = None) -> None:
+        """Have a `name` to be shown to the user by; `observe` is told of every run."""
+        self.name = name
+        self._observe = observe
+
+    def run(self, script: str, *, purpose: str, timeout: float = 120.0, on_line: OnLine | None = None) -> Answer:
         """Run a POSIX sh script, whole or not at all, and return how it ended.
 
         The script runs as root on a remote host and as the present user on the controller, with LC_ALL=C, umask 022,
@@ -73,7 +78,6 @@ class Host(Protocol):
             script: What to run; it travels on standard input, never in argv.
             purpose: What it is for, in a few words, for the log.
             timeout: Seconds that the script may take on the host before it is ended there.
-            secret: Its output must not be stored.
             on_line: Receives the lines of standard error as they arrive.
 
         Raises:
@@ -82,7 +86,21 @@ class Host(Protocol):
             BrokenLineError: The line dropped; whether the script ended is not known.
             StepError: The script ran out of time and was ended on the host.
         """
+        start, began = time.time(), time.monotonic()
+        answer = None
+        try:
+            answer = self._run(Job(script, purpose, timeout, on_line))
+        finally:
+            if self._observe:
+                code = answer.code if answer else None
+                self._observe(Exchange(purpose, self.name, start, time.monotonic() - began, code, answer))
+        return answer
 
+    @abstractmethod
+    def _run(self, job: Job) -> Answer:
+        """Carry a script there and its answer back, as `run` has it."""
+
+    @abstractmethod
     def login(self) -> None:
         """Connect; does nothing where a connection stands.
 
@@ -90,6 +108,7 @@ class Host(Protocol):
             UnreachableError: With the reason, in one sentence.
         """
 
+    @abstractmethod
     def relogin(self) -> None:
         """Prove that a log-in is possible now, by a new TCP connection and authentication.
 
@@ -99,5 +118,6 @@ class Host(Protocol):
             UnreachableError: No new log-in is possible.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """End the connection; a later `run` connects again."""

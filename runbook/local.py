@@ -12,45 +12,23 @@ from typing import IO, TYPE_CHECKING
 from runbook import catalogue
 from runbook.errors import StepError
 from runbook.frame import Frame, new_mark, wrap
-from runbook.host import Answer, Exchange
+from runbook.host import Answer, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runbook.host import Observe, OnLine
+    from runbook.host import Job, Observe
 
 _GRACE = 5.0
 """Seconds between asking a script that ran out of time to end and killing it."""
 
 
-class LocalHost:
-    """Runs scripts by /bin/sh on this machine; no log-in, no sudo."""
+class LocalHost(Host):
+    """Runs scripts by /bin/sh on this machine, with the user's PATH and the admin's directories behind it; no sudo."""
 
     def __init__(self, name: str = "controller", *, observe: Observe | None = None) -> None:
-        self.name = name
-        self._observe = observe
-
-    def run(
-        self,
-        script: str,
-        *,
-        purpose: str,
-        timeout: float = 120.0,
-        secret: bool = False,
-        on_line: OnLine | None = None,
-    ) -> Answer:
-        """See `Host.run`. The present user's PATH is kept, with the admin's directories behind it."""
-        start, began = time.time(), time.monotonic()
-        answer = None
-        try:
-            answer = self._run(script, purpose, timeout, on_line)
-        finally:
-            if self._observe:
-                kept = None if secret else answer
-                code = answer.code if answer else None
-                seconds = time.monotonic() - began
-                self._observe(Exchange(purpose, self.name, start, seconds, code, kept))
-        return answer
+        """Be this machine; `observe` is told of every run."""
+        super().__init__(name, observe)
 
     def login(self) -> None:
         """Nothing to connect to."""
@@ -61,9 +39,9 @@ class LocalHost:
     def close(self) -> None:
         """Nothing to close."""
 
-    def _run(self, script: str, purpose: str, timeout: float, on_line: OnLine | None) -> Answer:
+    def _run(self, job: Job) -> Answer:
         mark = new_mark()
-        frame = Frame(mark, on_line)
+        frame = Frame(mark, job.on_line)
         path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
         began = time.monotonic()
         # A session of its own: a Ctrl-C at the terminal is ours to handle, the script in hand goes on to its end.
@@ -75,7 +53,7 @@ class LocalHost:
             start_new_session=True,
         ) as shell:
             try:
-                for stream, data in _exchange(shell, wrap(script, mark, path=path), began + timeout):
+                for stream, data in _exchange(shell, wrap(job.script, mark, path=path), began + job.timeout):
                     (frame.feed_stdout if stream is shell.stdout else frame.feed_stderr)(data)
                     if frame.ended:
                         break
@@ -83,12 +61,12 @@ class LocalHost:
                 _end(shell, frame.ended)
         if frame.ended:
             return frame.answer(time.monotonic() - began)
-        if time.monotonic() - began >= timeout:
+        if time.monotonic() - began >= job.timeout:
             raise StepError(
-                catalogue.TIMED_OUT, target=self.name, purpose=purpose, seconds=timeout, ended="and was ended"
+                catalogue.TIMED_OUT, target=self.name, purpose=job.purpose, seconds=job.timeout, ended="and was ended"
             )
         last = (frame.words or frame.noise).strip().splitlines()
-        raise StepError(catalogue.KILLED, target=self.name, purpose=purpose, said=f": {last[-1]}" if last else "")
+        raise StepError(catalogue.KILLED, target=self.name, purpose=job.purpose, said=f": {last[-1]}" if last else "")
 
 
 def _exchange(shell: subprocess.Popen[bytes], text: bytes, deadline: float) -> Iterator[tuple[IO[bytes], bytes]]:

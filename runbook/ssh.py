@@ -21,7 +21,7 @@ import paramiko
 from runbook import catalogue
 from runbook.errors import BrokenLineError, RunbookError, StepError, SudoError, UnreachableError
 from runbook.frame import PATH, Frame, new_mark, wrap
-from runbook.host import Answer, Exchange
+from runbook.host import Answer, Host
 from runbook.identities import KeyRing, Prompts
 from runbook.login import Limits, Login
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from runbook.host import Observe, OnLine
+    from runbook.host import Job, Observe
     from runbook.login import Line
 
-__all__ = ["Exchange", "Limits", "SSHHost"]
+__all__ = ["Limits", "SSHHost"]
 
 _KILL_AFTER: Final = 5
 """Seconds that a script which ran out of time gets on the host between SIGTERM and SIGKILL."""
@@ -48,14 +48,6 @@ _NO_CHANNEL: Final = (paramiko.SSHException, EOFError, OSError)
 
 
 @dataclass(frozen=True)
-class _Job:
-    script: str
-    purpose: str
-    timeout: float
-    on_line: OnLine | None
-
-
-@dataclass(frozen=True)
 class _Ghost:
     """A script whose line dropped: it may still run on the host, as a process with the argument `tag`."""
 
@@ -67,7 +59,7 @@ class _PasswordWantedError(Exception):
     """sudo -n would not."""
 
 
-class SSHHost:
+class SSHHost(Host):
     """A host reached by SSH; its scripts run as root.
 
     `logins` counts the log-ins made at the host, `channels` the exec channels opened there.
@@ -97,14 +89,13 @@ class SSHHost:
             observe: Is told of every run.
             limits: How long to wait for what.
         """
-        self.name = name
+        super().__init__(name, observe)
         self.channels = 0
         self.logins = 0
         self._login = Login(name, target, ssh_config, Prompts(ask, password), limits or Limits(), keys or KeyRing())
         self._line: Line | None = None
         self._password: str | None = None
         self._ghost: _Ghost | None = None
-        self._observe = observe
 
     def login(self) -> None:
         """See `Host.login`."""
@@ -124,33 +115,12 @@ class SSHHost:
             self._line.close()
             self._line = None
 
-    def run(
-        self,
-        script: str,
-        *,
-        purpose: str,
-        timeout: float = 120.0,
-        secret: bool = False,
-        on_line: OnLine | None = None,
-    ) -> Answer:
-        """See `Host.run`."""
-        start, began = time.time(), time.monotonic()
-        answer = None
-        try:
-            answer = self._run(_Job(script, purpose, timeout, on_line))
-        finally:
-            if self._observe:
-                kept = None if secret else answer
-                code = answer.code if answer else None
-                self._observe(Exchange(purpose, self.name, start, time.monotonic() - began, code, kept))
-        return answer
-
     def _connect(self) -> Line:
         line = self._login.connect()
         self.logins += 1
         return line
 
-    def _run(self, job: _Job) -> Answer:
+    def _run(self, job: Job) -> Answer:
         if self._password is None:
             with suppress(_PasswordWantedError):
                 return self._exec(job, None)
@@ -181,7 +151,7 @@ class SSHHost:
     def _no_password(self, why: str) -> SudoError:
         return SudoError(catalogue.SUDO_PASSWORD_WANTED, target=self.name, user=self._user, why=why, ssh=self._by_hand)
 
-    def _exec(self, job: _Job, password: str | None) -> Answer:
+    def _exec(self, job: Job, password: str | None) -> Answer:
         prompt, ready, tag = new_mark(), new_mark(), new_mark()
         ghost = self._ghost
         limit = job.timeout + (ghost.timeout if ghost else 0)
@@ -201,7 +171,7 @@ class SSHHost:
         self._ghost = None
         return answer
 
-    def _channel(self, job: _Job, command: str) -> tuple[Line, paramiko.Channel]:
+    def _channel(self, job: Job, command: str) -> tuple[Line, paramiko.Channel]:
         """Open a channel with `command`; where the connection turns out to be dead, once more over a new one."""
         self.login()
         try:
@@ -235,7 +205,7 @@ class _WrongPasswordError(Exception):
 class _Session:
     """One exec channel from its command to its answer."""
 
-    def __init__(self, name: str, line: Line, channel: paramiko.Channel, job: _Job) -> None:
+    def __init__(self, name: str, line: Line, channel: paramiko.Channel, job: Job) -> None:
         self._name = name
         self._line = line
         self._channel = channel

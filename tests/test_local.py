@@ -90,14 +90,15 @@ def test_a_shell_that_is_killed_is_said(tmp_path: Path) -> None:
     told_as(error, catalogue.KILLED)
 
 
-def test_every_run_is_told_and_secret_output_is_not() -> None:
+def test_every_run_is_told_and_one_that_never_ended_too() -> None:
     told: list[Exchange] = []
     host = LocalHost(observe=told.append)
     answer = host.run("echo open", purpose="read")
-    host.run("echo canary", purpose="keys", secret=True)
+    with pytest.raises(StepError):
+        host.run("kill -9 0", purpose="die")
     assert [(each.purpose, each.target, each.code, each.answer) for each in told] == [
         ("read", "controller", 0, answer),
-        ("keys", "controller", 0, None),
+        ("die", "controller", None, None),
     ]
 
 
