@@ -13,6 +13,8 @@ import typer
 from runbook import __version__
 from runbook.completion import site_names, step_names, topics
 from runbook.errors import SITES, RunbookError, UsageError
+from runbook.lab_commands import lab_app, rehearse
+from runbook.options import File, Json, Yes
 from runbook.terminal import PLAIN
 
 if TYPE_CHECKING:
@@ -30,10 +32,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: quick, and the same when piped
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-File = Annotated[Path, typer.Option("--file", "-f", help="The network's description.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every step.")]
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 
 
 def main() -> None:
@@ -223,18 +221,21 @@ def rollback(
 
 
 @app.command()
-def status(file: File = SITES) -> None:
+def status(file: File = SITES, json: Json = False) -> None:
     """Say where each target stands, and what comes next."""
     from runbook.session import Session
     from runbook.status import failed, standing
 
-    with Session(file, "status", yes=True, json=False) as session:
+    with Session(file, "status", yes=True, json=json) as session:
         session.tell_unfinished()
         session.executor.connect()
         plans = session.executor.audit()
         for each in (*failed(session.executor.failures), *standing(plans)):
             session.terminal.line(str(each))
         code = _audit_code(session.executor, plans)
+        report = session.report(plans, code)
+        if json:
+            typer.echo(report)
     raise typer.Exit(code)
 
 
@@ -292,77 +293,24 @@ def steps() -> None:
 @app.command()
 def explain(
     topic: Annotated[
-        str, typer.Argument(autocompletion=topics, help="A step's name, as `runbook steps` lists it; or `tunnel`.")
+        str,
+        typer.Argument(autocompletion=topics, help="A step, as `runbook steps` lists it; `tunnel`; or `sites.yaml`."),
     ],
     file: File = SITES,
 ) -> None:
-    """Explain a step: why, today's commands, how to check by hand, what can go wrong; or your tunnel, by its names."""
-    from runbook.lessons import explain_step, explain_tunnel
+    """Explain a step: why, today's commands, how to check by hand, what can go wrong; or your tunnel; or all keys."""
+    from runbook.lessons import explain_file, explain_step, explain_tunnel
 
     if topic == "tunnel":
         explain_tunnel(file)
+    elif topic == "sites.yaml":
+        explain_file()
     else:
         explain_step(_step(topic))
 
 
-lab_app = typer.Typer(
-    help="Throwaway hosts on this machine, to rehearse on.", no_args_is_help=True, rich_markup_mode=None
-)
+app.command()(rehearse)
 app.add_typer(lab_app, name="lab")
-
-Name = Annotated[str, typer.Option("--name", help="Which lab; several can exist at a time.")]
-Release = Annotated[
-    list[str] | None, typer.Option("--release", help="A host's Debian, such as home=bookworm; may be given again.")
-]
-
-
-@app.command()
-def rehearse(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    name: Name = "rehearsal",
-    release: Release = None,
-    ask: Annotated[bool, typer.Option("--ask", help="Ask before each step, as apply does.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every step; so it is unless --ask.")] = False,
-    json: Json = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the hosts up afterwards.")] = False,
-) -> None:
-    """Run the whole procedure on throwaway hosts on this machine, and watch the wire between them. Needs root."""
-    from runbook.rehearsal import run_rehearsal
-
-    if ask and (yes or json):
-        raise UsageError(f"--ask cannot be combined with {'--yes' if yes else '--json'}", hint="give one of the two")
-    raise typer.Exit(run_rehearsal(name, _releases(release), ask=ask, json=json, keep=keep))
-
-
-@lab_app.command("up")
-def lab_up(name: Name = "rehearsal", release: Release = None) -> None:
-    """Boot the hosts, fresh where there were none."""
-    from runbook.rehearsal import lab_up
-
-    lab_up(name, _releases(release))
-
-
-@lab_app.command("down")
-def lab_down(name: Name = "rehearsal") -> None:
-    """Remove every trace of a lab; the images that it is made from stay."""
-    from runbook.rehearsal import lab_down
-
-    lab_down(name)
-
-
-@lab_app.command("status")
-def lab_status(name: Name = "rehearsal") -> None:
-    """Say which hosts are up and how to log in."""
-    from runbook.rehearsal import lab_status
-
-    lab_status(name)
-
-
-def _releases(given: list[str] | None) -> dict[str, str]:
-    pairs = [each.partition("=") for each in given or []]
-    wrong = [each for each, pair in zip(given or [], pairs, strict=True) if not (pair[0] and pair[2])]
-    if wrong:
-        raise UsageError(f"--release {wrong[0]} is not HOST=RELEASE", hint="such as --release home=bookworm")
-    return {host: release for host, _, release in pairs}
 
 
 def _step(name: str) -> type[Step]:

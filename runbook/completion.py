@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _TUNNEL: Final = ("tunnel", "IKE SA, CHILD SA, tunnel mode, traffic selectors")
+_FILE: Final = ("sites.yaml", "every key of the network's description")
 _IMPORTED: Final = re.compile(r"^from steps\.(\w+) import (\w+)$", re.MULTILINE)
 _LISTED: Final = re.compile(r"^    (\w+),$", re.MULTILINE)
 _NAMED: Final = re.compile(r'^    name: ClassVar\[str\] = "(.*)"\n    title: ClassVar\[str\] = "(.*)"$', re.MULTILINE)
@@ -28,7 +29,7 @@ def step_names(incomplete: str) -> list[tuple[str, str]]:
 
 def topics(incomplete: str) -> list[tuple[str, str]]:
     """What can be explained."""
-    return _beginning(incomplete, [*_steps(), _TUNNEL])
+    return _beginning(incomplete, [*_steps(), _TUNNEL, _FILE])
 
 
 def site_names(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -1,19 +1,4 @@
-"""What a command reports, as one JSON document of a documented, versioned shape.
-
-    {"version": 1, "command": "audit", "exit_code": 3,
-     "failures": [{"target": "vps4", "step": "", "id": "ssh-silent", "error": "…", "likely": "…", "look": "…",
-                   "hint": "…"}],
-     "steps": [{"name": "nginx", "title": "…", "blocked": {"vps4": "web-firewall"}, "unread": ["home"],
-                "parts": [{"target": "home", "part": "file /etc/…", "verdict": "absent", "note": "",
-                           "change": {"summary": "…", "diff": "…", "irreversible": ""} or null,
-                           "offer": null, or as "change" with the "flag" that has apply do it}],
-                "checks": [{"title": "…", "evidence": ["…"]}]}]}
-
-`verdict` is one of: in order, absent, drift, known after, unknown, blocked. A blocked part cannot be brought in order
-before what its `note` names, a step or a host that could not be read; `blocked` has it by target. `unread` are the
-targets of the step that could not be read. Of a failure, `error` is what happened, `look` the command to look closer,
-`hint` what to do and the command to go on (`runbook.errors.Entry`). Fields are added, never renamed, within a version.
-"""
+"""What a command reports, as one JSON document of a versioned shape: `document.schema.json`, beside this file."""
 
 from __future__ import annotations
 

@@ -21,8 +21,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from logs import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+EXIT_CODES: Final[Mapping[int, str]] = {
+    0: "In order, or done.",
+    1: "A step failed.",
+    2: "Wrong usage, or a `sites.yaml` that cannot be followed.",
+    3: "The audit found changes to make.",
+    4: "Stopped by you, by an answer or by Ctrl-C once; `resume` goes on.",
+    5: "A host is unreachable, or its key is refused.",
+    6: "Another run holds a host.",
+    130: "Interrupted at once, by Ctrl-C twice; `resume` goes on.",
+}
+"""What a command ends with, and what that means."""
 AGAIN: Final = "runbook resume"
 """What goes on where nobody has said which command does."""
 SITES: Final = Path("sites.yaml")

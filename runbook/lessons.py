@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import SITES
 from runbook.terminal import Terminal
-from steps.sites_yaml import load
+from steps.sites_yaml import SECTIONS, load
 from steps.tunnel_lesson import example, lesson
 
 if TYPE_CHECKING:
@@ -32,6 +32,18 @@ def explain_tunnel(file: Path) -> None:
     text = lesson(network, width=min(terminal.width, 100), unicode=terminal.unicode)
     note = f"There is no {file} here, so this is about the network of the README.\n\n" if borrowed else ""
     _tell(f"The tunnel between {' and '.join(network.links[0].between)}", note + text)
+
+
+def explain_file() -> None:
+    """Every key of `sites.yaml`."""
+    terminal = _terminal()
+    _tell("The keys of sites.yaml", "Those with a * must be there; `[]` is an item of a list.")
+    for title, where, keys in SECTIONS:
+        terminal.line()
+        terminal.line(terminal.paint(title, "bold"))
+        for name, meaning in {**keys.required, **keys.optional}.items():
+            terminal.line(f"  {where}{name}{' *' if name in keys.required else ''}")
+            terminal.prose(meaning, indent=6)
 
 
 def _terminal() -> Terminal:

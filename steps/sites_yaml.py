@@ -6,7 +6,6 @@ Each section has its module, `steps.yaml_...`; its values are those of `steps.ne
 from __future__ import annotations
 
 from ipaddress import IPv6Address, IPv6Network
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from steps.certificate_sources import SOURCES
@@ -22,7 +21,7 @@ from steps.yaml_sites import SITE, read_sites
 from steps.yaml_words import ip_or_none, read_choice, read_file, read_subnet_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from steps.marked_yaml import Value
@@ -50,17 +49,15 @@ TOP: Final = Keys(
         "ipsec": "How the tunnels are made.",
     },
 )
-SECTIONS: Final[Mapping[str, Keys]] = MappingProxyType(
-    {
-        "": TOP,
-        "sites.NAME": SITE,
-        "links[]": PAIR,
-        "links[] of a hub": STAR,
-        "certificates": CERTIFICATES,
-        "ipsec": IPSEC,
-    }
+SECTIONS: Final[Sequence[tuple[str, str, Keys]]] = (
+    ("The network", "", TOP),
+    ("Each site", "sites.NAME.", SITE),
+    ("Each link", "links[].", PAIR),
+    ("Or links that meet at one site", "links[].", STAR),
+    ("Where certificates come from", "certificates.", CERTIFICATES),
+    ("How the tunnels are made", "ipsec.", IPSEC),
 )
-"""All that `sites.yaml` may hold, by where it stands in it."""
+"""All that `sites.yaml` may hold: what a section is, where it stands, its keys."""
 
 _ULA = IPv6Network("fd00::/8")
 _RESERVED_ULA = IPv6Network("fc00::/8")

@@ -35,7 +35,7 @@ def test_steps_sites_and_topics(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("sites: {here: {fqdn: here.example}, there: {}}\n")
     assert offered("runbook audit --step ", tmp_path) == STEPS
     assert offered("runbook rollback --to c", tmp_path) == ["csr", "certificate", "credentials", "connection"]
-    assert offered("runbook explain ", tmp_path) == [*STEPS, "tunnel"]
+    assert offered("runbook explain ", tmp_path) == [*STEPS, "tunnel", "sites.yaml"]
     assert offered("runbook audit --site ", tmp_path) == ["home", "vps4"]
     assert offered("runbook audit --file other.yaml --site t", tmp_path) == ["there"]
     assert "--probe" in offered("runbook audit --", tmp_path)
