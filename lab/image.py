@@ -156,13 +156,6 @@ def ensure(releases: Iterable[str], progress: Callable[[str], None]) -> dict[str
         return dict(zip(wanted, pool.map(lambda release: _ensure_one(release, progress), wanted), strict=True))
 
 
-def purge() -> None:
-    """Remove every image."""
-    shutil.rmtree(CACHE, ignore_errors=True)
-    if CACHE.parent.is_dir() and not any(CACHE.parent.iterdir()):
-        CACHE.parent.rmdir()
-
-
 def _ensure_one(release: str, progress: Callable[[str], None]) -> Image:
     directory = image_directory(release)
     with _turn(release):

@@ -65,11 +65,6 @@ class Lab:
         with life.turn(self.layout):
             life.remove(self.layout)
 
-    @staticmethod
-    def purge_cache() -> None:
-        """Remove the images, which the next `up` then makes anew."""
-        image.purge()
-
     def status(self) -> list[dict[str, Any]]:
         """For each host: its release, whether it is up, its addresses, and how to log in."""
         report: list[dict[str, Any]] = []

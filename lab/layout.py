@@ -112,10 +112,6 @@ class Layout:
         """The network namespace (and, for a host, the machine name and control group) of a place."""
         return f"rb-{self.lab}-{place}"
 
-    def namespaces(self) -> list[str]:
-        """Every network namespace of this lab; the switches come last, for the cables end there."""
-        return [self.namespace(place) for place in (*HOSTS, CA.name, ADMIN.name, ROUTER.name, "switch")]
-
     def host_directory(self, host: str) -> Path:
         """Where one host's disk and console lie."""
         return self.directory / "hosts" / host

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from lab.image import Image
     from lab.layout import Layout
 
-CGROUPS = Path("/sys/fs/cgroup")
 NSPAWN_RUN = Path("/run/systemd/nspawn")
-REBOOT_STATUS = 133
-"""What systemd-nspawn --keep-unit exits with when the host inside has asked for a reboot."""
 
 ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
 """Without it a host could not set its own net sysctls."""

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import stat
-from collections import Counter
 from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +106,6 @@ COUNTERS = re.compile(r" ?\[\d+:\d+\]")
 LEASE = re.compile(r"\\.*| expires \S+| tentative\b")
 CARD = re.compile(r"^\d+: ([^ :@]+)(?:@\S+)?:? *(.*)$")
 PASSING = re.compile(r"\\.*| link-netns\S* \S+| qlen \d+| mode DEFAULT| group default")
-READ_AT_ONCE = 1 << 20
 
 
 def take(lab: Lab, host: str, ignored: Sequence[tuple[str, str]] = IGNORED) -> dict[str, str]:
@@ -192,8 +190,3 @@ def _describe(path: Path) -> str:
 def _hash(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def count_by_kind(picture: Mapping[str, str]) -> dict[str, int]:
-    """How much of each kind a picture holds: a picture that misses a kind proves nothing about it."""
-    return dict(Counter(key.partition(":")[0] for key in picture))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
+from runbook.whole import write_whole
 from steps.answers import Answers, SiteAnswers
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ class Notebook:
 
     def write(self, answers: Answers) -> None:
         """Keep the answers, whole or not at all."""
-        new = self.path.with_suffix(".new")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"version": VERSION, **asdict(answers)}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+        write_whole(self.path, json.dumps({"version": VERSION, **asdict(answers)}, indent=2))
 
 
 def _known(kind: type[SiteAnswers], found: dict[str, Any]) -> SiteAnswers:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runbook.errors import UsageError
 from runbook.page import CertificateNow, Page
 from runbook.timeline import timeline
+from runbook.whole import write_whole
 from steps.live import live_links
 from steps.site_certificate import verified_chain
 from steps.vault import Vault, read_if_there
@@ -42,13 +42,9 @@ def report(session: Session, plans: Sequence[Plan], file: Path) -> str:
 
 def write(page: str, to: Path) -> None:
     """Write the page for its owner's eyes only, whole or not at all; raises UsageError where that cannot be."""
-    new = to.with_name(f".{to.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            out.write(page)
-        new.replace(to)
+        write_whole(to, page)
     except OSError as error:
-        new.unlink(missing_ok=True)
         hint = "give another place with --output"
         raise UsageError(f"{to} cannot be written: {error.strerror}", hint=hint) from error
 

@@ -25,6 +25,7 @@ from runbook.ssh import SSHHost
 from runbook.step import CONTROLLER
 from runbook.target import Target
 from runbook.terminal import Terminal
+from runbook.whole import write_whole
 from steps.procedure import procedure
 from steps.section import lan_target
 from steps.sites_yaml import load
@@ -123,8 +124,7 @@ class Session:
         document = self.document.build(self._command, plans, exit_code)
         text = jsonlib.dumps(self.redact.everywhere(document), indent=2)
         try:
-            self._report.touch(mode=0o600)
-            self._report.write_text(text + "\n")
+            write_whole(self._report, text + "\n")
         except OSError as error:
             self.terminal.line(f"the report cannot be kept in {self._report}: {error.strerror}")
         return text

@@ -23,7 +23,6 @@ class LiveEnd:
     """One end's view of a tunnel."""
 
     site: str
-    peer: str
     problem: str = ""
     """Why it does not carry what was planned; empty when it does."""
     ike: str = ""
@@ -69,15 +68,15 @@ def live_links(network: Network, hosts: Mapping[str, Target]) -> list[LiveLink]:
 
 
 def _end(end: End, said: Mapping[str, str]) -> LiveEnd:
-    here, there = end.here.name, end.there.name
+    here = end.here.name
     listing = said.get(here, "! the host could not be reached")
     if listing.startswith("! "):
-        return LiveEnd(here, there, listing[2:])
+        return LiveEnd(here, listing[2:])
     if listing.endswith("no daemon\n"):
-        return LiveEnd(here, there, "charon does not answer")
+        return LiveEnd(here, "charon does not answer")
     found = style_of(end.here).associations(listing, end.connection)
     if not found:
-        return LiveEnd(here, there, "the tunnel is down")
+        return LiveEnd(here, "the tunnel is down")
     best = min(found, key=lambda sa: len(negotiated_problems(end, sa)))
     return _seen(end, best)
 
@@ -87,7 +86,6 @@ def _seen(end: End, sa: Sa) -> LiveEnd:
     child = sa.installed[-1] if sa.installed else None
     return LiveEnd(
         site=end.here.name,
-        peer=end.there.name,
         problem=problems[0] if problems else "",
         ike=sa.proposal,
         esp=str(child.suite) if child else "",

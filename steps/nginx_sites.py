@@ -27,6 +27,9 @@ INCLUDED: Final = "/etc/nginx/ipsec-runbook-challenges.conf"
 """What a server of theirs includes to serve the challenges."""
 LINE: Final = f"    include {INCLUDED}; # managed by ipsec-runbook"
 
+PROGRAMS: Final = """ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u"""
+"""Shell that prints the programs which listen on port 80, one a line."""
+
 _SERVERS: Final = r"""
 function flush() {
     if (statement == "") return
@@ -77,7 +80,7 @@ nginx_shipped() {{
 
 FACTS: Final = f"""\
 {SURVEY}
-web_programs=$(ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u)
+web_programs=$({PROGRAMS})
 printf 'web_programs=%s\\n' "$(printf %s "$web_programs" | tr '\\n' ' ')"
 if command -v nginx >/dev/null; then
     printf 'web_servers=[%s]\\n' "$(nginx_servers)"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runbook.script import Batch
 from steps.firewall import FACTS as FIREWALL_FACTS
+from steps.nginx_sites import PROGRAMS as WEB_PROGRAMS
 from steps.plan import Route
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
 ! ls /etc/netplan/*.yaml >/dev/null 2>&1 || echo netplan
 ! { ifquery --list; ifquery --list --allow=hotplug; } 2>/dev/null | grep -qvx lo || echo ifupdown
 """,
-        "web": """ss -Hltnp 'sport = :80' | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u""",
+        "web": WEB_PROGRAMS,
         "ipsec": """\
 for each in charon charon-systemd pluto; do
     ! grep -qsx "$each" /proc/[0-9]*/comm || echo "running $each"

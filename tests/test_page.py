@@ -52,10 +52,7 @@ def mesh(number: int) -> Network:
 
 
 def page(network: Network, **changes: object) -> str:
-    up = [
-        LiveLink(link, tuple(LiveEnd(a, b, ike="I", esp="E") for a, b in (link.between, link.between[::-1])))
-        for link in network.links
-    ]
+    up = [LiveLink(link, tuple(LiveEnd(site, ike="I", esp="E") for site in link.between)) for link in network.links]
     made = Page(network, Path("sites.yaml"), NOW, [], {}, up, [], [])
     return replace(made, **changes).html()
 
@@ -93,7 +90,7 @@ def test_what_a_host_said_is_text_never_markup() -> None:
 def test_the_state_is_the_worst_that_was_found() -> None:
     network = mesh(2)
     link = network.links[0]
-    down = [LiveLink(link, (LiveEnd("s0", "s1", "the tunnel is down"), LiveEnd("s1", "s0")))]
+    down = [LiveLink(link, (LiveEnd("s0", "the tunnel is down"), LiveEnd("s1")))]
     todo = [Plan(Nothing(), {"s0": [Finding("a", Verdict.ABSENT, change=Change("make it"))]}, {}, 1, 1)]
     assert "every tunnel is up" in page(network)
     assert "not every tunnel is up" in page(network, links=down)

@@ -70,7 +70,8 @@ def test_it_is_for_its_owner_alone_and_fetches_nothing(page: Path, product: Prod
     text = page.read_text()
     assert page.stat().st_mode & 0o777 == 0o600
     assert not re.search(r"""(src|href)=|url\(|@import|<script|<link|<iframe""", text)
-    keys = (product.lab.directory / ".runbook" / "keys").glob("*.key")
+    keys = list((product.lab.directory / ".runbook" / "keys").glob("*.key"))
+    assert keys
     for key in keys:
         for line in key.read_text().splitlines()[1:-1]:
             assert line not in text
