@@ -20,6 +20,29 @@ _PRIVATE_KEYS_END = re.compile(
 """Where only the last lines of something were kept, and they begin within a key."""
 _ENCODED = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/=\s]*")
 """PEM in base64, which is how a key travels in a script: a shell that stumbles over a script quotes it."""
+_BEGUN = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?!.*-----END )|LS0tLS1CRUdJTi")
+_ENDED = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY-----")
+_WITHIN = re.compile(r"\s*(?:\S+:\s+)*\S*\s*|.*[A-Za-z0-9+/=]{40}.*")
+"""A line of a key: one word, where it stands behind a program's name, too; or a long one among others."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class KeyLines:
+    """Takes private keys out of lines that come one by one, each of which says of itself nothing that gives it away."""
+
+    def __init__(self) -> None:
+        """No key has begun."""
+        self._within = False
+
+    def __call__(self, line: str) -> str:
+        """The line, or what stands for it where it is one of a key's."""
+        begun, ended, bare = _BEGUN.search(line), _ENDED.search(line), _COLOUR.sub("", line)
+        within = bool(begun) or (self._within and not ended and bool(_WITHIN.fullmatch(bare)))
+        self._within = within
+        if not within and not ended:
+            return line
+        colours = "".join(_COLOUR.findall(line))
+        return f"{line[: begun.start()] if begun else ''}{MASK}{line[ended.end() :] if ended else colours}"
 
 
 class Redactor:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import IO, TYPE_CHECKING
 
+from logs import Redactor
 from runbook import catalogue
 from runbook.errors import StepError
 from runbook.frame import Frame, new_mark, wrap
@@ -65,7 +66,7 @@ class LocalHost(Host):
             raise StepError(
                 catalogue.TIMED_OUT, target=self.name, purpose=job.purpose, seconds=job.timeout, ended="and was ended"
             )
-        last = (frame.words or frame.noise).strip().splitlines()
+        last = Redactor()(frame.words or frame.noise).strip().splitlines()
         raise StepError(catalogue.KILLED, target=self.name, purpose=job.purpose, said=f": {last[-1]}" if last else "")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import paramiko
 
+from logs import Redactor
 from runbook import catalogue
 from runbook.errors import BrokenLineError, RunbookError, StepError, SudoError, UnreachableError
 from runbook.frame import PATH, Frame, new_mark, wrap
@@ -336,5 +337,5 @@ def _by_any_shell(as_root: str, as_other: str) -> str:
 
 
 def _last_line(words: str) -> str:
-    lines = words.strip().splitlines()
+    lines = Redactor()(words).strip().splitlines()  # half a key would not be known for one
     return f": {lines[-1].strip()}" if lines else ""

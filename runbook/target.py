@@ -9,6 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from logs import Redactor
 from runbook import catalogue, images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
 from runbook.script import PRELUDE, Batch, Reading, quote
@@ -240,5 +241,5 @@ def _in_turns(findings: Sequence[Finding]) -> list[list[Callable[[Mapping[str, T
 
 
 def _tail(text: str, lines: int = 6) -> str:
-    """The last lines of what a script complained of."""
-    return "\n".join(text.strip().splitlines()[-lines:])
+    """The last lines of what a script complained of; cut when redacted, for half a key would not be known for one."""
+    return "\n".join(Redactor()(text).strip().splitlines()[-lines:])

@@ -6,9 +6,12 @@ import os
 import re
 import threading
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final, Self, TextIO
+
+from logs import KeyLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +35,8 @@ class Terminal:
         self._redact = redact
         self._live = out.isatty() and not plain()
         self._colour = self._live and not os.environ.get("NO_COLOR")
+        self._keys: defaultdict[str, KeyLines] = defaultdict(KeyLines)
+        """What is told line by line, by who tells it; what we write ourselves by no name."""
         self._busy: dict[str, tuple[float, str]] = {}
         self._lock = threading.RLock()
         self._asking = threading.Lock()
@@ -89,7 +94,8 @@ class Terminal:
                 self._held.append(text)
                 return
             self._erase()
-            self._out.write(self._redact(text) + "\n")
+            shown = text if "\n" in text else self._keys[""](text)
+            self._out.write(self._redact(shown) + "\n")
             self._out.flush()
 
     @contextmanager
@@ -129,22 +135,27 @@ class Terminal:
     def progress(self, target: str, line: str) -> None:
         """A line that a script on a target said while at work."""
         with self._lock:
+            line = self._keys[target](line)
             for what, (began, _) in self._busy.items():
                 if what.endswith(target):
                     self._busy[what] = (began, line)
 
     def _tick(self) -> None:
         while not self._stop.wait(0.5 if self._live else 5.0):
-            with self._lock:
-                if self._held is not None:
-                    continue
-                waited = [(w, time.monotonic() - since, last) for w, (since, last) in self._busy.items()]
-                long = [f"{what} {elapsed(seconds)}  {last}" for what, seconds, last in waited if seconds > PATIENCE]
-                if self._live:
-                    self._draw(long)
-                else:
-                    for text in long:
-                        self.line(f"      ... {text.rstrip()}")
+            self.show_progress()
+
+    def show_progress(self) -> None:
+        """Show what has been under way for long."""
+        with self._lock:
+            if self._held is not None:
+                return
+            waited = [(w, time.monotonic() - since, last) for w, (since, last) in self._busy.items()]
+            long = [f"{what} {elapsed(seconds)}  {last}" for what, seconds, last in waited if seconds > PATIENCE]
+            if self._live:
+                self._draw(long)
+            else:
+                for text in long:
+                    self.line(f"      ... {text.rstrip()}")
 
     def _draw(self, lines: list[str]) -> None:
         """Show these below all that was written, each cut to the terminal's width."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -20,11 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints import Checkpoint, Journal, State
-from logs import Redactor, RunLog
+from logs import KeyLines, Redactor, RunLog
 from logs.redact import MASK
-from runbook import catalogue, cli
+from runbook import catalogue, cli, terminal
 from runbook.errors import StepError
+from runbook.local import LocalHost
+from runbook.script import heredoc
 from runbook.session import Session
+from runbook.target import Target
 
 
 def pem(form: PrivateFormat, encryption: KeySerializationEncryption | None = None, bits: int = 0) -> str:
@@ -74,6 +78,51 @@ def test_nor_is_what_is_left_of_one_that_was_cut(kind: str) -> None:
     for cut in range(len(key)):
         assert not shows(redact(key[:cut]), key) or "PRIVATE KEY-----" not in key[:cut]
     assert "error: it is broken" in redact(f"{''.join(lines[2:])}error: it is broken")
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("before", ["", "+", "-", "cat: ", "\x1b[32m+"])
+def test_nor_line_by_line(kind: str, before: str) -> None:
+    """As a script says it while it is at work, and as a difference is shown."""
+    for key in (KEYS[kind], base64.encodebytes(KEYS[kind].encode()).decode()):
+        secret = [line for line in key.splitlines() if not line.startswith(("-----", "Proc-", "DEK-", " "))]
+        lines = KeyLines()
+        said = [lines(f"{before}{line}") for line in ["one", *key.splitlines(), "and this is two"]]
+        assert said[0] == f"{before}one"
+        assert said[-1] == f"{before}and this is two"
+        assert not any(line in "\n".join(said) for line in secret if line.strip())
+
+
+def test_nor_where_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the line of progress, on a pipe and at a terminal, whoever else says something in between."""
+    monkeypatch.setattr(terminal, "PATIENCE", -1.0)
+    key = KEYS["PKCS#8"]
+    for live in (False, True):
+        out = io.StringIO()
+        out.isatty = lambda live=live: live  # type: ignore[method-assign]
+        told = terminal.Terminal(out, Redactor())
+        for host in ("home", "vps4"):
+            told.busy(f"key on {host}")
+        for line in ["it begins", *key.splitlines(), "it ends"]:
+            for host in ("home", "vps4"):
+                told.progress(host, line)
+            told.line("meanwhile")
+            told.show_progress()
+        for line in ["@@ -1 +1 @@", *key.splitlines()]:
+            told.line(f"    +{line}")
+        assert "it begins" in out.getvalue()
+        assert "it ends" in out.getvalue()
+        assert not shows(out.getvalue(), key)
+
+
+def test_nor_in_what_a_failed_script_said_last(tmp_path: Path) -> None:
+    """Half a key, where its beginning is no more among the lines that are quoted, nor its end."""
+    key = "\n".join(KEYS["RSA"].splitlines()[:15]) + "\n"
+    target = Target(LocalHost(), str(tmp_path))
+    with pytest.raises(StepError) as failed:
+        target.run(f"cat >&2 {heredoc(key)}exit 3", purpose="look")
+    assert not shows(f"{failed.value}{failed.value.advice}", key)
+    assert MASK in str(failed.value)
 
 
 def test_what_is_public_stays_to_be_read() -> None:
