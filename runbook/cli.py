@@ -85,16 +85,30 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     subnet: Annotated[list[str] | None, _of_site("Its subnet id, hexadecimal.")] = None,
     lan_interface: Annotated[list[str] | None, _of_site("The interface of its LAN; or `none`.")] = None,
     lan_host: Annotated[list[str] | None, _of_site("An SSH target on its LAN; or `none`.")] = None,
-    prefix: Annotated[str, typer.Option(help="Your private /48; a random one where it is not given.")] = "",
-    link_subnet: Annotated[str, typer.Option(help="The subnet id of the link network.")] = "",
-    certificate_authority: Annotated[str, typer.Option(help="acme, or private: one of your own, made here.")] = "",
-    directory: Annotated[str, typer.Option(help="letsencrypt, letsencrypt-staging, or an ACME directory's URL.")] = "",
-    ca_bundle: Annotated[str, typer.Option(help="The CAs that its HTTPS is trusted by; or `none`.")] = "",
-    trust_anchors: Annotated[str, typer.Option(help="The roots of its certificates, commas between; or `none`.")] = "",
-    contact: Annotated[str, typer.Option(help="Your e-mail address, for the authority.")] = "",
+    prefix: Annotated[
+        str, typer.Option(metavar="PREFIX", help="Your private /48; a random one where it is not given.")
+    ] = "",
+    link_subnet: Annotated[str, typer.Option(metavar="ID", help="The subnet id of the link network.")] = "",
+    certificate_authority: Annotated[
+        str, typer.Option(metavar="WHICH", help="acme, or private: one of your own, made here.")
+    ] = "",
+    directory: Annotated[
+        str, typer.Option(metavar="URL", help="letsencrypt, letsencrypt-staging, or an ACME directory's URL.")
+    ] = "",
+    ca_bundle: Annotated[
+        str, typer.Option(metavar="FILE", help="The CAs that its HTTPS is trusted by; or `none`.")
+    ] = "",
+    trust_anchors: Annotated[
+        str, typer.Option(metavar="FILES", help="The roots of its certificates, commas between; or `none`.")
+    ] = "",
+    contact: Annotated[str, typer.Option(metavar="ADDRESS", help="Your e-mail address, for the authority.")] = "",
     agree_to_terms: Annotated[bool, typer.Option("--agree-to-terms", help="Agree to the authority's terms.")] = False,
-    ssh_config: Annotated[str, typer.Option(help="Read in place of ~/.ssh/config; relative to the file.")] = "",
-    encapsulation: Annotated[str, typer.Option(help="auto, or always: ESP inside UDP even where no NAT is seen.")] = "",
+    ssh_config: Annotated[
+        str, typer.Option(metavar="FILE", help="Read in place of ~/.ssh/config; relative to the file.")
+    ] = "",
+    encapsulation: Annotated[
+        str, typer.Option(metavar="WHEN", help="auto, or always: ESP inside UDP even where no NAT is seen.")
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal.")] = False,
 ) -> None:
     """Describe your network: log in to its hosts, read them, propose everything else, and write sites.yaml."""
@@ -110,8 +124,12 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
 def audit(
     file: File = SITES,
     json: Json = False,
-    step: Annotated[str, typer.Option("--step", autocompletion=step_names, help="Report this step alone.")] = "",
-    site: Annotated[str, typer.Option("--site", autocompletion=site_names, help="Look at this site alone.")] = "",
+    step: Annotated[
+        str, typer.Option("--step", autocompletion=step_names, metavar="STEP", help="Report this step alone.")
+    ] = "",
+    site: Annotated[
+        str, typer.Option("--site", autocompletion=site_names, metavar="SITE", help="Look at this site alone.")
+    ] = "",
     probe: Annotated[bool, typer.Option("--probe", help="Then use what is in order: HTTP requests, pings.")] = False,
 ) -> None:
     """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
@@ -195,8 +213,12 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool, wanted: Mapping[s
 def rollback(
     file: File = SITES,
     yes: Yes = False,
-    step: Annotated[str, typer.Option("--step", autocompletion=step_names, help="Undo this step alone.")] = "",
-    to: Annotated[str, typer.Option("--to", autocompletion=step_names, help="Undo every step after this one.")] = "",
+    step: Annotated[
+        str, typer.Option("--step", autocompletion=step_names, metavar="STEP", help="Undo this step alone.")
+    ] = "",
+    to: Annotated[
+        str, typer.Option("--to", autocompletion=step_names, metavar="STEP", help="Undo every step after this one.")
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
     """Undo what steps changed, the last first, showing first what; asks about what others changed since."""
@@ -242,7 +264,9 @@ def status(file: File = SITES, json: Json = False) -> None:
 @app.command()
 def report(
     file: File = SITES,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; report.html beside FILE.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; report.html beside FILE.")
+    ] = None,
 ) -> None:
     """Audit, look at the tunnels, and write one page for a browser that says it all. Exits as audit does."""
     from runbook import report as pages

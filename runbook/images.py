@@ -16,7 +16,8 @@ An image is a directory, one for each application of a step to a target. It is w
     revert       the undoing of the changes that could cut the line, run by a timer
 
 So the host can be brought back from any controller, or by hand:
-image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N; . DIR/settle.N'
+
+    image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N; . DIR/settle.N'
 
 An image goes when all of it is undone, or when the admin has decided to keep what they changed since; there is one for
 each time that a step had something to change. An image that was never finished goes at the next undoing.

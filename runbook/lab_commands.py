@@ -12,9 +12,12 @@ from runbook.options import Json
 lab_app = typer.Typer(
     help="Throwaway hosts on this machine, to rehearse on.", no_args_is_help=True, rich_markup_mode=None
 )
-Name = Annotated[str, typer.Option("--name", help="Which lab; several can exist at a time.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Which lab; several can exist at a time.")]
 Release = Annotated[
-    list[str] | None, typer.Option("--release", help="A host's Debian, such as home=bookworm; may be given again.")
+    list[str] | None,
+    typer.Option(
+        "--release", metavar="HOST=RELEASE", help="A host's Debian, such as home=bookworm; may be given again."
+    ),
 ]
 
 

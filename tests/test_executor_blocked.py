@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from documents import sound
 from scratch import PartsOf, Scratch, Witness, run, step
 
 from runbook.document import Document
@@ -67,7 +68,7 @@ def told(plans: Sequence[Plan]) -> str:
 
 
 def document(plans: Sequence[Plan]) -> dict[str, Any]:
-    return {each["name"]: each for each in Document().build("audit", plans, 3)["steps"]}
+    return {each["name"]: each for each in sound(Document().build("audit", plans, 3))["steps"]}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pexpect
+from documents import sound
 
 from lab import snapshot
 
@@ -47,7 +48,7 @@ class Run:
 
     @property
     def document(self) -> Mapping[str, Any]:
-        return json.loads(self.out)
+        return sound(json.loads(self.out))
 
     @property
     def not_in_order(self) -> set[tuple[str, str, str]]:

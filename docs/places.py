@@ -1,0 +1,77 @@
+"""The files of the runbook, for the reference: whose path stands in the code is taken from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from runbook.lock import PATH as LOCK
+from runbook.session import IMAGES
+from steps.ipsec_firewall import SYSCTL_FILE
+from steps.key_on_host import DIRECTORY as KEYS_ON_HOST
+from steps.netfilter_persistent import PERSISTENT
+from steps.nftables import FILE as NFTABLES
+from steps.nginx_sites import CONF, INCLUDED, LAST
+from steps.outdated_addresses import INTERFACES
+from steps.saved_iptables import IN_NETWORK
+from steps.stroke_style import CONF as IPSEC_CONF
+from steps.stroke_style import SECRETS
+from steps.style import OUR_CA_FILES
+from steps.styles import STYLES
+from steps.tunnel_lesson import example
+from steps.vault import Vault
+from steps.webroot import WEBROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NETWORK = replace(example(), directory=Path())
+_SITE = replace(next(iter(_NETWORK.sites.values())), name="SITE", fqdn="FQDN")
+_VAULT = Vault(_NETWORK)
+_SWANCTL, _STROKE = STYLES["swanctl"], STYLES["stroke"]
+
+CONTROLLER: Final[Mapping[str, str]] = {
+    "sites.yaml": "The network's description, all that the commands need.",
+    "report.html": "What `runbook report` writes.",
+    ".runbook/": "All that follows, for the user alone (0700); ignored by git.",
+    ".runbook/checkpoints/journal.jsonl": "What was begun, done, failed and undone.",
+    ".runbook/logs/TIME-COMMAND.jsonl": "What was run where, with what result; `runbook log` reads the last.",
+    ".runbook/logs/TIME-COMMAND.json": "The JSON document of the same run.",
+    ".runbook/images/": "Before-images of what was changed on the controller itself.",
+    ".runbook/init.json": "The answers given to `runbook init`.",
+    str(_VAULT.key(_SITE)): "A site's private key, PKCS#8 PEM, 0600; not with `keys: host`.",
+    str(_VAULT.csr(_SITE)): "The certificate request for it, PEM; beside it the same in DER.",
+    str(_VAULT.certificate(_SITE)): "The certificate with its chain, PEM.",
+    str(_VAULT.renewal(_SITE)): "What the authority says about when to renew it.",
+    str(_VAULT.account_key): "The key of the account at the ACME authority, 0600.",
+    str(_VAULT.ca_key): "The key of an authority of one's own, 0600; beside it `ca.pem`, its certificate.",
+}
+
+HOST: Final[Mapping[str, str]] = {
+    IMAGES: "Before-images, for root alone, until they are undone.",
+    LOCK: "Who is at work on the host; gone when the run is over.",
+    f"{KEYS_ON_HOST}/FQDN.key": "With `keys: host`: the private key, where it was made.",
+    _SWANCTL.key_path(_SITE): "By swanctl: the private key, 0600.",
+    _SWANCTL.leaf_path(_SITE): "By swanctl: the certificate.",
+    f"{_SWANCTL.ca_directory}/{OUR_CA_FILES}": "By swanctl: the authorities' certificates.",
+    "/etc/swanctl/conf.d/ula-net-SITE.conf": "By swanctl: the tunnel to a site.",
+    IPSEC_CONF: "By stroke: the tunnels, in a marked block; your own lines stay.",
+    SECRETS: "By stroke: the name of the private key, in a marked block.",
+    _STROKE.key_path(_SITE): "By stroke: the private key, 0600.",
+    _STROKE.leaf_path(_SITE): "By stroke: the certificate with its chain.",
+    f"{_STROKE.ca_directory}/{OUR_CA_FILES}": "By stroke: the authorities' certificates.",
+    "/etc/apparmor.d/local/": "What strongSwan's profiles are told to allow, in a marked block.",
+    SYSCTL_FILE: "Forwarding, where the host is a gateway.",
+    INTERFACES: "The host's addresses in the private networks, by ifupdown.",
+    CONF: "What answers the certificate authority's challenges.",
+    f"/etc/nginx/conf.d/{LAST}": "The same beside servers of yours; or wherever nginx reads its files last.",
+    INCLUDED: "The same for the servers that nginx has already, included in each by a marked line.",
+    WEBROOT: "The challenges, while a certificate is ordered.",
+}
+
+
+def saved_rules() -> dict[str, str]:
+    """The files from which firewalls are loaded: rules of ours are marked there, the admin's stay as they are."""
+    files = [*IN_NETWORK.files.values(), *PERSISTENT.files.values(), NFTABLES]
+    return dict.fromkeys(files, "The firewall's rules for the next boot, where it is this file that is loaded; marked.")
