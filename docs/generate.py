@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -277,7 +278,15 @@ def pages() -> dict[Path, str]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the pages; with `--check`, say which are behind the code."""
+    if "--check" in sys.argv:
+        behind = [str(path) for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+        sys.exit(f"behind the code: {', '.join(behind)}; run ./dev docs" if behind else 0)
     for path, text in pages().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
