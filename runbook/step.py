@@ -153,6 +153,10 @@ class Barrier(Part):
     def cross(self, target: Target, pause: Pause) -> None:
         """Make it happen, and wait until it has, within bounds of its own; raises RunbookError where it has not."""
 
+    @abstractmethod
+    def rejoin(self, target: Target, pause: Pause) -> None:
+        """Where an earlier run made it happen and did not see its end: wait for that, as `cross` does."""
+
 
 @dataclass(frozen=True)
 class Told(Part):

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from scratch import Scratch, Witness, carry_out, run, step
 
-from checkpoints import Journal, State
+from checkpoints import Checkpoint, Journal, State
 from runbook.document import Document
 from runbook.errors import StepError, UnreachableError
 from runbook.events import Crossed, Planned, StepDone, Taken, Undone, Waiting
 from runbook.executor import Executor, StoppedError
 from runbook.executor import executor as executor_module
 from runbook.local import LocalHost
+from runbook.lock import Owner
 from runbook.questions import Offer, TakeBack
 from runbook.resources.file import File
 from runbook.script import quote
-from runbook.step import Barrier, Change, Check, Finding, Part
+from runbook.step import CONTROLLER, Barrier, Change, Check, Finding, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from runbook.script import Reading
     from runbook.step import Pause, Step
@@ -159,6 +160,12 @@ class Gate(Barrier):
             self.opens(self.path)
             pause()
 
+    def rejoin(self, target: Target, pause: Pause) -> None:
+        target.run(":", purpose="see whether it is open")
+        while not self.path.exists():
+            self.opens(self.path)
+            pause()
+
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +286,46 @@ def test_ctrl_c_at_a_barrier_stops_there_and_the_run_can_be_taken_up(two: list[S
     carry_out(gates(two, stop), two, tmp_path, witness)
     assert next(list(each.findings) for each in witness.offered if isinstance(each, Offer)) == ["two"]
     assert Journal(tmp_path / "journal.jsonl").unsettled() == {}
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Scratch:
+    """Where a run was killed while it waited; on this machine, which nobody locks."""
+    journal = Journal(tmp_path / "journal.jsonl")
+    for name in ("a", "no step any more"):
+        journal.record(Checkpoint("earlier", name, CONTROLLER, State.INTENT, "", "gate"))
+    return Scratch(tmp_path, CONTROLLER)
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_what_a_killed_run_waited_for_is_waited_for_by_the_next(left: Scratch, tmp_path: Path) -> None:
+    witness = Witness()
+    executor = run(gates([left], Path.touch), [left], tmp_path, witness)
+    executor.connect(Owner.this_process())
+    assert [type(each).__name__ for each in witness.events] == ["Waiting", "Crossed", "Connecting", "Connected"]
+    executor.apply()
+    assert list(Journal(tmp_path / "journal.jsonl").unsettled()) == [("no step any more", CONTROLLER)]
+    again = Witness()
+    run(gates([left], Path.touch), [left], tmp_path, again).connect(Owner.this_process())
+    assert not [each for each in again.events if isinstance(each, Waiting)]
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_an_audit_waits_for_nobody(left: Scratch, tmp_path: Path) -> None:
+    witness = Witness()
+    run(gates([left], Path.touch), [left], tmp_path, witness).connect()
+    assert not [each for each in witness.events if isinstance(each, Waiting)]
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_who_will_not_wait_for_it_stops_with_nothing_done(left: Scratch, tmp_path: Path) -> None:
+    def stop(_: Path) -> None:
+        executor.stop_requested = True
+
+    executor = run(gates([left], stop), [left], tmp_path)
+    with pytest.raises(StoppedError, match="stopped while waiting for controller: gate"):
+        executor.connect(Owner.this_process())
+    assert Journal(tmp_path / "journal.jsonl").latest()["a", CONTROLLER].state is State.INTENT
 
 
 @pytest.mark.usefixtures("short_pauses")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runbook import catalogue
-from runbook.errors import BrokenLineError, UnreachableError
+from runbook.errors import BrokenLineError, HostKeyError, UnreachableError
 from runbook.host import Answer
 from runbook.local import LocalHost
 from runbook.resources import reboot
@@ -139,6 +139,10 @@ def test_a_reboot_after_which_nobody_could_log_in_is_not_offered(tmp_path: Path)
     assert run(part.probe(), tmp_path) == "", "where none is needed, nothing else is asked"
 
 
+GOING = 'systemctl() { [ "$1" != --quiet ] || return 3; echo running; }\n'
+"""A host that is up, and no reboot is to come."""
+
+
 class Rebooting(LocalHost):
     """A host that is away for some log-ins after it was told to reboot, and first comes back as it was."""
 
@@ -160,7 +164,11 @@ class Rebooting(LocalHost):
         self.did.append(purpose)
         if self.did.count("see whether it has rebooted") == 1 and purpose.startswith("see"):
             raise BrokenLineError(catalogue.LINE_DROPPED, target="far", purpose=purpose, seconds=1)
-        return Answer(self.boot, "", 0, 0.0)
+        code = 0
+        if purpose.startswith("see"):
+            with_boot_id = script.replace("cat /proc/sys/kernel/random/boot_id", f"echo {self.boot}")
+            code = subprocess.run(["/bin/sh", "-c", f"{GOING}{with_boot_id}"], check=False).returncode
+        return Answer(self.boot, "", code, 0.0)
 
 
 def test_a_reboot_is_over_when_a_new_log_in_finds_another_boot_id() -> None:
@@ -175,6 +183,32 @@ def test_a_reboot_is_over_when_a_new_log_in_finds_another_boot_id() -> None:
         "wait for what starts at boot",
     ]
     assert len(pauses) == 4
+
+
+def test_one_that_an_earlier_run_left_rebooting_is_waited_for_and_not_rebooted_again() -> None:
+    host, pauses = Rebooting(away=3), []
+    Reboot().rejoin(Target(host, "/nowhere"), lambda: pauses.append("pause"))
+    assert host.did == [*["see whether it has rebooted"] * 2, "wait for what starts at boot"]
+    assert len(pauses) == 4
+
+
+@pytest.mark.parametrize(
+    "systemctl", ['[ "$1" = --quiet ]', "case $1 in --quiet) false ;; *) echo stopping ;; esac"], ids=["asked", "going"]
+)
+def test_one_that_has_not_gone_down_yet_is_not_taken_for_back(systemctl: str) -> None:
+    said = subprocess.run(["/bin/sh", "-c", f"systemctl() {{ {systemctl}; }}\n{reboot._GOING}"], check=False)
+    assert said.returncode == 1
+
+
+def test_a_host_whose_key_is_another_now_is_not_waited_for() -> None:
+    host = Rebooting(away=3)
+
+    def changed() -> None:
+        raise HostKeyError(catalogue.HOST_KEY_CHANGED, name="far", where="there", known="a", key="b")
+
+    host.relogin = changed  # type: ignore[method-assign]
+    with pytest.raises(HostKeyError):
+        Reboot().rejoin(Target(host, "/nowhere"), lambda: None)
 
 
 def test_a_host_that_does_not_come_back_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

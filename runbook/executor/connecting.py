@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from checkpoints import State
 from runbook import catalogue, images, lock
-from runbook.errors import LockedError, RunbookError
-from runbook.events import Connected, Connecting
+from runbook.errors import LockedError, RunbookError, StoppedError
+from runbook.events import Connected, Connecting, Crossed, Waiting
 from runbook.lock import Owner
-from runbook.step import CONTROLLER
+from runbook.step import CONTROLLER, Barrier
 from runbook.target import APT_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runbook.executor.run import Run
     from runbook.target import Target
 
@@ -21,21 +25,24 @@ if TYPE_CHECKING:
 class Connections:
     """A run's hold on its hosts."""
 
-    def __init__(self, run: Run) -> None:
-        """Nothing is connected yet, and nothing locked."""
+    def __init__(self, run: Run, pause: Callable[[str, str], None]) -> None:
+        """Nothing is connected yet, and nothing locked; `pause` passes a moment of waiting for (target, what)."""
         self._run = run
+        self._pause = pause
         self._owner: Owner | None = None
 
     def open(self, owner: Owner | None, *, proving: bool) -> None:
         """Log in everywhere and read, side by side; a run that changes hosts is their `owner` until `release`.
 
-        Raises LockedError, with no host locked by us, when another run holds one.
+        Such a run waits for a host that an earlier one left while it rebooted. Raises LockedError when another run
+        holds a host, StoppedError when the user will not wait, with no host locked by us.
         """
         self._owner = owner
         helping = self._run.helping_targets() if proving else []
         begin = {**dict.fromkeys(helping, _log_in), **dict.fromkeys(self._run.working_targets(), self._connect)}
         self._run.side_by_side(list(begin), lambda target: begin[target.name](target))
-        held = next((error for error in self._run.failures.values() if isinstance(error, LockedError)), None)
+        kept_out = (LockedError, StoppedError)
+        held = next((error for error in self._run.failures.values() if isinstance(error, kept_out)), None)
         if held:
             self.release()
             raise held
@@ -59,6 +66,8 @@ class Connections:
         self._owner = None
 
     def _connect(self, target: Target) -> None:
+        if self._owner:
+            self._rejoin(target)
         began = time.monotonic()
         self._run.notify(Connecting(target.name))
         target.host.login()
@@ -71,6 +80,19 @@ class Connections:
             target.learn(facts)
         target.read(self._run.probes(mine, target))
         self._run.notify(Connected(target.name, time.monotonic() - began, held_by))
+
+    def _rejoin(self, target: Target) -> None:
+        """Wait for a target that an earlier run was waiting for when it was cut off."""
+        for (name, at), last in self._run.journal.unsettled().items():
+            step = next((each for each in self._run.steps if each.name == name), None)
+            if step is None or at != target.name or last.state is not State.INTENT or last.image:
+                continue
+            parts = step.parts(at, {})  # a barrier needs no facts to be known again
+            for each in (part for part in parts if isinstance(part, Barrier) and part.key == last.note):
+                began = time.monotonic()
+                self._run.notify(Waiting(name, at, each.key))
+                each.rejoin(target, partial(self._pause, at, each.key))
+                self._run.notify(Crossed(name, at, each.key, time.monotonic() - began))
 
     def _learn_alone(self, target: Target, facts: str, stale: str = "") -> str:
         """Learn the facts, under our lock where we are to change something; returns who else holds the target.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runbook import catalogue
@@ -60,7 +61,7 @@ class Executor:
         self.steps = steps
         self.targets = targets
         self._run = Run(steps, targets, journal, notify)
-        self._connections = Connections(self._run)
+        self._connections = Connections(self._run, self._pause)
         self._confirm = confirm
         self._ask = ask
         self._wanted = frozenset(wanted)
@@ -188,12 +189,13 @@ class Executor:
         return beforehand or (self._ask(offer) if self._ask else [])
 
     def _cross(self, offer: Offer, target: str) -> None:
-        def pause() -> None:
-            if self.stop_requested:
-                raise StoppedError(catalogue.STOPPED, what=f"stopped while waiting for {target}: {offer.key}")
-            time.sleep(PAUSE_SECONDS)
-
+        pause = partial(self._pause, target, offer.key)
         cross(self._run, offer, self.targets[target], pause, self._connections.anew)
+
+    def _pause(self, target: str, what: str) -> None:
+        if self.stop_requested:
+            raise StoppedError(catalogue.STOPPED, what=f"stopped while waiting for {target}: {what}")
+        time.sleep(PAUSE_SECONDS)
 
     def _offer_to_take_back(self, step: Step) -> None:
         """Where a step failed after this run had changed the target, ask whether to put that back as it was before."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from runbook import catalogue
-from runbook.errors import BrokenLineError, StepError, UnreachableError
+from runbook.errors import BrokenLineError, HostKeyError, StepError, SudoError, UnreachableError
+from runbook.script import quote
 from runbook.step import Barrier, Change, Finding
 
 if TYPE_CHECKING:
@@ -24,8 +25,14 @@ STARTED_SECONDS: Final = 180
 
 _BOOT_ID: Final = "cat /proc/sys/kernel/random/boot_id"
 """Different after each boot (random(4))."""
-_REBOOT: Final = "systemd-run --quiet --collect --on-active=1 systemctl reboot"
+_UNIT: Final = "ipsec-runbook-reboot"
+_REBOOT: Final = f"systemd-run --quiet --collect --unit={_UNIT} --on-active=1 systemctl reboot"
 """A moment later, so that the answer still comes through."""
+_GOING: Final = (
+    f'systemctl --quiet is-active {_UNIT}.timer || [ "$(systemctl is-system-running)" = stopping ] || exit 0\n'
+    "echo 'it has not gone down yet' >&2; exit 1"
+)
+"""Fails where a reboot is still to come."""
 _STARTED: Final = f"timeout {STARTED_SECONDS} systemctl is-system-running --wait >/dev/null || true"
 
 _WANTED: Final = r"""
@@ -74,20 +81,30 @@ class Reboot(Barrier):
 
     def cross(self, target: Target, pause: Pause) -> None:
         """Reboot, and wait until a new log-in finds another boot id, and all that starts at boot started."""
-        before = target.run(_BOOT_ID, purpose="read the boot id").stdout
+        before = target.run(_BOOT_ID, purpose="read the boot id").stdout.strip()
         target.run(_REBOOT, purpose="reboot")
-        deadline = time.monotonic() + BACK_SECONDS
-        last = ""
-        while time.monotonic() < deadline:
-            pause()
-            try:
-                target.host.relogin()
-                booted = target.run(_BOOT_ID, purpose="see whether it has rebooted").stdout
-            except (UnreachableError, BrokenLineError, StepError) as error:
-                last = f": {error}"
-                continue
-            if booted != before:
-                target.run(_STARTED, purpose="wait for what starts at boot", timeout=STARTED_SECONDS + 30)
-                return
-        minutes = BACK_SECONDS // 60
-        raise UnreachableError(catalogue.NOT_BACK, target=target.name, minutes=minutes, why=last)
+        _wait(target, pause, f'[ "$({_BOOT_ID})" != {quote(before)} ]')
+
+    def rejoin(self, target: Target, pause: Pause) -> None:
+        """Wait until a log-in finds it up; one that has not gone down yet is waited for, too."""
+        _wait(target, pause, _GOING)
+
+
+def _wait(target: Target, pause: Pause, over: str) -> None:
+    """Wait for a log-in that finds the reboot `over`, by this shell, and for all that starts at boot."""
+    deadline = time.monotonic() + BACK_SECONDS
+    last = ""
+    while time.monotonic() < deadline:
+        pause()
+        try:
+            target.host.relogin()
+            target.run(over, purpose="see whether it has rebooted")
+        except (HostKeyError, SudoError):
+            raise
+        except (UnreachableError, BrokenLineError, StepError) as error:
+            last = f": {error}"
+            continue
+        target.run(_STARTED, purpose="wait for what starts at boot", timeout=STARTED_SECONDS + 30)
+        return
+    minutes = BACK_SECONDS // 60
+    raise UnreachableError(catalogue.NOT_BACK, target=target.name, minutes=minutes, why=last)
