@@ -262,7 +262,7 @@ def test_damage_is_named_and_mended_exactly(product: Product, name: str) -> None
 @pytest.mark.usefixtures("again")
 def test_a_dead_tunnel_is_explained_by_both_ends_in_the_commands_of_ipsec(product: Product) -> None:
     lab = product.lab
-    lab.root("vps4", "printf 'conn ula-net-home\\n\\tesp = aes128gcm16-ecp256!\\n' >/etc/ipsec.d/theirs.conf")
+    lab.root("vps4", "printf 'conn ula-net-home\\n\\tesp = aes192gcm16-ecp384!\\n' >/etc/ipsec.d/theirs.conf")
     lab.root("vps4", "echo 'include /etc/ipsec.d/theirs.conf' >>/etc/ipsec.conf; ipsec reload 2>/dev/null; sleep 1")
     lab.root("vps4", "ipsec down 'ula-net-home[*]' >/dev/null")
     failed = product.apply()

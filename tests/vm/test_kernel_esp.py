@@ -126,6 +126,17 @@ def test_esp_is_the_kernels(tunnel: Sites) -> None:
         assert "encap" not in states
 
 
+def test_the_first_packet_brings_the_tunnel_up_and_none_leaves_in_the_clear(tunnel: Sites) -> None:
+    before = Counted.now(tunnel)
+    down = tunnel.sh("home", "swanctl --terminate --ike ula-net-vps4 >/dev/null; swanctl --list-sas; ip xfrm state")
+    assert not down
+    waiting = "for _ in $(seq 60); do ! ping -6 -n -q -c 1 -W 1 -I {} {} >/dev/null || exit 0; done; exit 1"
+    tunnel.sh("home", waiting.format(HOME_LINK, VPS4_LINK))
+    assert "ESTABLISHED" in tunnel.sh("home", "swanctl --list-sas")
+    found = Counted.now(tunnel).since(before)
+    assert (found.esp > 0, found.plain) == (True, 0)
+
+
 def test_what_comes_out_of_the_tunnel_is_let_in_by_policy_match(tunnel: Sites) -> None:
     before = Counted.now(tunnel)
     tunnel.sh("vps4", f"bash -c '{UDP}'")
