@@ -72,7 +72,10 @@ class Finding:
     offer: Change | None = None
     """What may be done although all is in order; it is done only where somebody wants it."""
     probe: str = field(default="", repr=False)
+    """Shell that reads what the change is about, by which it is told later whether that is as it was left: the part's,
+    unless the part reads more to judge it by."""
     found: Reading | None = field(default=None, repr=False)
+    """What it printed."""
     error: RunbookError | None = field(default=None, repr=False)
     """Why its state cannot be told, or it must not be touched, where that is a failure of its own kind."""
     serves: tuple[str, ...] = ()
@@ -272,7 +275,8 @@ class Step(ABC):
             if finding.verdict is Verdict.IN_ORDER and moving.intersection(part.follows):
                 finding = part.again(found)
             barrier = part if isinstance(part, Barrier) else None
-            findings.append(replace(finding, probe=part.probe(), found=found, serves=part.serves, barrier=barrier))
+            about = (finding.probe, finding.found) if finding.probe else (part.probe(), found)
+            findings.append(replace(finding, probe=about[0], found=about[1], serves=part.serves, barrier=barrier))
         return findings
 
     def apply(self, target: Target, findings: Sequence[Finding], hosts: Mapping[str, Target], image: str) -> None:

@@ -50,7 +50,8 @@ def _with(wanted: Ipsec, ike: tuple[str, ...], esp: tuple[str, ...]) -> Ipsec:
 class ByAbility(Part):
     """A part that states proposals, where it depends on the host's abilities which of them.
 
-    `made` makes it, given those that are left; neither its key nor what it reads may depend on them.
+    `made` makes it, given those that are left; neither its key nor what it reads may depend on them. What the host can
+    do is read beside it, and is no state of it: a daemon that was begun anew may well list it otherwise.
     """
 
     wanted: Ipsec
@@ -71,6 +72,9 @@ class ByAbility(Part):
         """As the part is, made for this host."""
         listed, _, rest = found.text.partition("--\n")
         own = Reading(rest, found.code)
+        return replace(self._judged(listed, own), probe=self.made(self.wanted).probe(), found=own)
+
+    def _judged(self, listed: str, own: Reading) -> Finding:
         abilities = read_abilities(listed)
         if abilities is None:
             return self._without_daemon(own)

@@ -55,9 +55,10 @@ def got(end: End, hosts: Mapping[str, Target], before: str, after: str) -> str:
                 down=style_of(end.here).down(end.connection),
             )
     if not new.suite.key_exchange and all(read_proposal(each).key_exchange for each in end.network.ipsec.esp_proposals):
+        down = style_of(end.here).down(end.connection)
         raise StepError(
             f"{end.here.name}: {end.connection} got its new keys without a key exchange of its own ({new.suite})",
-            hint=f"have {end.there.name} load its connection anew: runbook apply --step connection",
+            hint=f"it keeps to what it began with; on {end.here.name}: {down}; then: runbook apply",
         )
     return f"{end.here.name}: {end.connection} has new keys by {new.suite}, SPI {new.spi_in}"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scratch import Scratch, step
 
 from runbook.resources.file import File
 from runbook.script import Reading
@@ -138,6 +139,21 @@ def test_where_nothing_is_left_the_file_is_not_touched() -> None:
     finding = PART.judge(reading(listed("5.9.8", kernel="kernel"), None))
     assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
     assert "this host's kernel has no AES_GCM_16" in finding.note
+
+
+def test_a_daemon_begun_anew_changes_nothing_of_what_is_to_be_undone(tmp_path: Path) -> None:
+    """It lists other algorithms then, or none while it is stopped: that is nobody's change of the file."""
+    host, says = Scratch(tmp_path), tmp_path / "says"
+    path = host.root / "x.conf"
+    part = ByAbility(Ipsec(), f"cat {says}", lambda ipsec: File(str(path), text(ipsec).encode(), "640"))
+    ours = step("a", {host.name: [part]})
+    says.write_text(listed("6.1.0"))
+    host.apply(ours, "image")
+    for said in (listed("5.9.8"), "\n\n"):
+        says.write_text(said)
+        assert [each.status for image in host.images() for each in image.changes] == ["as we left it"]
+    host.rollback(ours)
+    assert not path.exists()
 
 
 # --- the shell --------------------------------------------------------------------------------------------------------
