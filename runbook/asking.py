@@ -1,14 +1,18 @@
 """The ways to ask at a terminal: lists to move in, or, where nothing may move (`terminal.plain`), a line and an answer.
 
-Each raises KeyboardInterrupt when the user gives no answer: Ctrl-C, or the end of input.
+Each raises KeyboardInterrupt when the user gives no answer: Ctrl-C, or the end of input. What was typed before the
+question was there is forgotten, and a yes or no ends with Enter, as ssh(1)'s does: an Enter too many while a step runs,
+or the rest of a "yes", would answer the next question, whose first choice is to apply.
 """
 
 from __future__ import annotations
 
 import getpass
 import signal
+import sys
+import termios
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from runbook.terminal import plain
@@ -32,7 +36,7 @@ def select(question: str, choices: Mapping[str, str]) -> str:
 def confirm(question: str, *, default: bool = False) -> bool:
     """A yes or no."""
     if not plain():
-        return bool(_questionary().confirm(question, default=default).unsafe_ask())
+        return bool(_questionary().confirm(question, default=default, auto_enter=False).unsafe_ask())
     while True:
         said = _typed(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()
         if said in {"", "y", "yes", "n", "no"}:
@@ -66,6 +70,7 @@ def _select_in_lines(question: str, choices: Mapping[str, tuple[str, str]]) -> s
 
 
 def _typed(prompt: str, ask: Callable[[str], str] = input) -> str:
+    _forget_keys()
     try:
         with _interruptible():
             return ask(prompt)
@@ -88,6 +93,17 @@ def _interruptible() -> Iterator[None]:
 
 
 def _questionary() -> ModuleType:
+    """What asks; ready to, when it is had."""
     import questionary  # noqa: PLC0415 - a quarter of what a run that asks nothing would load
+    from prompt_toolkit.application import get_app_session  # noqa: PLC0415 - same
+    from prompt_toolkit.input.typeahead import clear_typeahead  # noqa: PLC0415 - same
 
+    _forget_keys()
+    clear_typeahead(get_app_session().input)
     return questionary
+
+
+def _forget_keys() -> None:
+    """Drop what was typed so far and not read."""
+    with suppress(termios.error, ValueError, OSError):  # no terminal
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)

@@ -72,9 +72,9 @@ class Person:
         self.press(f"{text}\r")
 
     def says(self, letter: str, *, to: str) -> None:
-        """Wait for a question of yes or no, and answer it, which takes no Enter."""
+        """Wait for a question of yes or no, and answer it by a letter."""
         self.sees(to)
-        self.press(letter)
+        self.press(f"{letter}\r")
 
     def press(self, keys: str) -> None:
         """Send keys as they are."""

@@ -115,6 +115,37 @@ def test_what_takes_long_is_shown_with_its_last_line_and_no_more_is_asked(
     assert (place / "root-vps4/bell").exists()
 
 
+@pytest.mark.parametrize("plain", ["", "1"], ids=["lists", "plain"])
+def test_an_enter_too_many_while_a_step_runs_answers_no_later_question(
+    begin: Callable[..., Person], place: Path, plain: str
+) -> None:
+    person = begin(RUNBOOK_PLAIN=plain)
+    answer(person, "a")
+    answer(person, "a")
+    person.sees("light on home")
+    person.press("\ra\r")
+    light(place)
+    person.sees("Hang a bell")
+    answer(person, "q")
+    assert person.ends() == 4
+    assert not (place / "root-home/bell").exists()
+
+
+@pytest.mark.parametrize("plain", ["", "1"], ids=["lists", "plain"])
+def test_a_yes_is_typed_as_to_ssh_and_nothing_of_it_goes_to_the_next_question(place: Path, plain: str) -> None:
+    asks = """\
+from runbook import asking
+print("sure:", asking.confirm("Sure?"))
+print("chosen:", asking.select("Which?", {"e": "this", "t": "that"}))
+"""
+    person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH="", RUNBOOK_PLAIN=plain))
+    person.types("yes", after="Sure?")
+    person.sees("sure: True")
+    person.types("t", after="Which?")
+    assert person.ends() == 0
+    assert "chosen: t" in person.screen
+
+
 @pytest.mark.parametrize("env", [{"RUNBOOK_PLAIN": "1"}, {"term": "dumb"}], ids=["asked for", "a dumb terminal"])
 def test_plain_lines_alone(
     begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest, env: dict[str, str]

@@ -173,7 +173,7 @@ def test_what_was_changed_since_is_shown_and_asked_about(product: Product) -> No
     person.reads(f"file {CONF} was changed since:", "+# mine")
     person.chooses(f"home: file {CONF}?")  # keep it
     person.reads(f"KEEP: create {CONF}", "Undo this?")
-    person.child.send("y")
+    person.child.send("y\r")
     person.reads("undone ipsec-firewall on home")
     assert person.leaves()[0] == 0
     assert "# mine" in lab.root("home", f"cat {CONF}").stdout
