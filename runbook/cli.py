@@ -85,6 +85,7 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     subnet: Annotated[list[str] | None, _of_site("Its subnet id, hexadecimal.")] = None,
     lan_interface: Annotated[list[str] | None, _of_site("The interface of its LAN; or `none`.")] = None,
     lan_host: Annotated[list[str] | None, _of_site("An SSH target on its LAN; or `none`.")] = None,
+    config: Annotated[list[str] | None, _of_site("swanctl; or stroke, for ipsec.conf.")] = None,
     prefix: Annotated[
         str, typer.Option(metavar="PREFIX", help="Your private /48; a random one where it is not given.")
     ] = "",
@@ -100,6 +101,9 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     ] = "",
     trust_anchors: Annotated[
         str, typer.Option(metavar="FILES", help="The roots of its certificates, commas between; or `none`.")
+    ] = "",
+    keys: Annotated[
+        str, typer.Option(metavar="WHERE", help="controller: private keys are made here; or host: each on its own.")
     ] = "",
     contact: Annotated[str, typer.Option(metavar="ADDRESS", help="Your e-mail address, for the authority.")] = "",
     agree_to_terms: Annotated[bool, typer.Option("--agree-to-terms", help="Agree to the authority's terms.")] = False,

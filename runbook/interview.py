@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, UsageError
-from steps.answers import DYNAMIC, NONE, PRIVATE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
+from steps.answers import DYNAMIC, NONE, PRIVATE, STROKE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
 from steps.certificate_options import DIRECTORIES
 from steps.plan import random_prefix
 from steps.reasons import leads
@@ -29,11 +29,13 @@ HELP: Final[Mapping[str, str]] = {
     "subnet": "Its subnet id, one to four hexadecimal digits; further subnets behind commas.",
     "lan_interface": f"The interface of its LAN, where it is to be that LAN's gateway; else `{NONE}`.",
     "lan_host": f"An SSH target on that LAN, to prove that it is one; else `{NONE}`.",
+    "config": "How its strongSwan is configured: `swanctl`; or `stroke`, by ipsec.conf.",
     "prefix": "Your private /48.",
     "link_subnet": "The subnet id of the link network, one to four hexadecimal digits.",
     "directory": "The https URL of the authority's ACME directory.",
     "ca_bundle": f"A file with the CAs that the authority's own HTTPS is trusted by; `{NONE}`: this system's.",
     "trust_anchors": f"Files with the roots of its certificates, with commas between; `{NONE}`: Let's Encrypt's.",
+    "keys": "Where the private keys are made: `controller`, on this machine; or `host`, each on its own.",
     "contact": "Your e-mail address: the authority may write to it.",
     "encapsulation": "ESP inside UDP: `auto`, where a NAT is seen; or `always`.",
 }
@@ -78,6 +80,11 @@ class Interview:
             for site in self.plan.sites
             for told in self.desk.found.get(site.ssh, ())
             if told.wrong and (self.plan.public or told.what != "port 80")
+        ]
+        found += [
+            f"{site.name}: its {' and '.join(ended)} of ipsec.conf would end: answer {STROKE} for config"
+            for site in self.plan.sites
+            if site.config != STROKE and (ended := self.known.surveys[site.ssh].by_ipsec_conf)
         ]
         names = [self._leads[site.fqdn] for site in self.plan.sites if site.fqdn in self._leads]
         return [*found, *(f"{told.what} {told.text}" for told in (*names, *self._ports) if told.wrong)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
-from steps.answers import NONE
+from steps.answers import CONTROLLER_KEYS, NONE
+from steps.ipsec_options import Ipsec
 from steps.picture import picture
 from steps.plan import in_the_way
 from steps.reasons import network_reasons, site_reasons
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from runbook.interview import Interview
     from steps.network import Network
 
-_SITE_ROWS: Final = ("ssh", "fqdn", "address", "interface", "subnet", "lan_interface", "lan_host")
+_SITE_ROWS: Final = ("ssh", "fqdn", "address", "interface", "subnet", "lan_interface", "lan_host", "config")
 _NETWORK_ROWS: Final = (
     "prefix",
     "link_subnet",
@@ -26,8 +27,11 @@ _NETWORK_ROWS: Final = (
     "ca_bundle",
     "trust_anchors",
     "contact",
+    "keys",
     "encapsulation",
 )
+_UNSAID: Final = {"", NONE, Ipsec.config, CONTROLLER_KEYS}
+"""What need not be shown: nobody has asked for anything else, and nothing on the hosts does."""
 _LABELS: Final = 15
 
 
@@ -108,7 +112,7 @@ class Review:
     def _table(self, values: object, names: tuple[str, ...], reasons: dict[str, str]) -> None:
         for name in names:
             value = str(getattr(values, name))
-            if value in {"", NONE} and name not in reasons:
+            if value in _UNSAID and name not in reasons:
                 continue
             said = f"{value} ({reasons[name]})" if name in reasons else value
             first, *more = self._terminal.wrapped(said, _LABELS + 2)

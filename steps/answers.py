@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from steps.ipsec_options import Ipsec
 from steps.plan import FIRST_LINK_SUBNET, SubnetId, next_free, random_prefix, subnet_from_mac
 from steps.yaml_words import FQDN, LABEL
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 NONE: Final = "none"
 """The answer that there is none, where an empty one is no answer."""
 PRIVATE: Final = "private"
+CONTROLLER_KEYS: Final = "controller"
+STROKE: Final = "stroke"
 DYNAMIC: Final = "dynamic"
 LIBIPSEC_PACKAGE: Final = "libcharon-extra-plugins"
 _INNER_DOMAINS: Final = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
@@ -39,6 +42,7 @@ class SiteAnswers:
     subnet: str = ""
     lan_interface: str = ""
     lan_host: str = ""
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Answers:
     trust_anchors: str = ""
     contact: str = ""
     agree_to_terms: str = ""
+    keys: str = ""
     ssh_config: str = ""
     encapsulation: str = ""
 
@@ -101,6 +106,7 @@ def complete(answers: Answers, known: Known) -> Answers:
         link_subnet=answers.link_subnet or f"{next_free(FIRST_LINK_SUBNET, taken):x}",
         certificate_authority=answers.certificate_authority or "acme",
         directory=answers.directory or ("letsencrypt" if answers.public else ""),
+        keys=answers.keys or CONTROLLER_KEYS,
         encapsulation=answers.encapsulation or ("always" if without_esp else "auto"),
     )
 
@@ -117,6 +123,7 @@ def _complete_site(site: SiteAnswers, others: Sequence[SiteAnswers], known: Know
         address=site.address or propose_address(survey, known.names.get(fqdn) or ()),
         lan_interface=site.lan_interface or (next(iter(survey.lans), NONE) if survey.forwards else NONE),
         lan_host=site.lan_host or NONE,
+        config=site.config or (STROKE if survey.by_ipsec_conf else Ipsec.config),
     )
 
 

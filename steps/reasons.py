@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
-from steps.answers import DYNAMIC, NONE, behind_nat, first_id, items, subnet_ids
+from steps.answers import CONTROLLER_KEYS, DYNAMIC, NONE, STROKE, behind_nat, first_id, items, subnet_ids
 from steps.certificate_options import DIRECTORIES
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def network_reasons(answers: Answers, known: Known) -> dict[str, str]:
         "link_subnet": f"one address for each site in {subnet(answers, answers.link_subnet)}",
         "certificate_authority": "" if answers.public else "made and kept in .runbook/ beside this file",
         "directory": DIRECTORIES.get(answers.directory, ""),
+        "keys": "" if answers.keys in {"", CONTROLLER_KEYS} else "each is made on its host, and never leaves it",
     }
     without = [site.name for site in answers.sites if (survey := known.surveys.get(site.ssh)) and not survey.kernel_esp]
     if answers.encapsulation == "always" and without:
@@ -40,8 +41,15 @@ def site_reasons(answers: Answers, site: SiteAnswers, known: Known) -> dict[str,
         "interface": "carries its default route" if site.interface == survey.uplink else "",
         "subnet": _subnet(answers, site, known),
         "lan_interface": _lan(site, survey),
+        "config": _config(site, survey),
     }
     return {key: text for key, text in reasons.items() if text}
+
+
+def _config(site: SiteAnswers, survey: Survey) -> str:
+    if site.config != STROKE or not survey.by_ipsec_conf:
+        return ""
+    return f"by ipsec.conf, where {_and(survey.by_ipsec_conf)} {'is' if len(survey.by_ipsec_conf) == 1 else 'are'} now"
 
 
 def leads(addresses: Sequence[Address] | None, survey: Survey) -> str:

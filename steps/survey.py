@@ -165,6 +165,11 @@ class Survey:
         return {each.interface: [one for one in inner if one.interface == each.interface] for each in inner}
 
     @property
+    def by_ipsec_conf(self) -> Sequence[str]:
+        """The connections that its strongSwan has by ipsec.conf: the daemon of swanctl would end them."""
+        return self.connections if "charon" in self.daemons else ()
+
+    @property
     def own(self) -> frozenset[Address]:
         """Every address that it has."""
         return frozenset(each.address for each in self.addresses)

@@ -91,9 +91,10 @@ def _ipsec(survey: Survey) -> Told:
         return Told("IPsec", "libreswan runs there, and two such daemons cannot share a host", wrong=True)
     names = f"with the connections {', '.join(survey.connections)}" if survey.connections else "without connections"
     if "charon" in survey.daemons:  # that of ipsec.conf; the other is charon-systemd
-        lost = ", which that would end: describe them for swanctl first" if survey.connections else ""
-        why = f"strongSwan by ipsec.conf, {names}; the step strongswan puts charon-systemd in its place{lost}"
-        return Told("IPsec", why, wrong=bool(survey.connections))
+        with_it = (
+            "they stay as they are" if survey.by_ipsec_conf else "the step strongswan puts charon-systemd in its place"
+        )
+        return Told("IPsec", f"strongSwan by ipsec.conf, {names}; {with_it}")
     if survey.daemons:
         return Told("IPsec", f"strongSwan, {names}{'; they stay as they are' if survey.connections else ''}")
     if survey.ipsec_files:

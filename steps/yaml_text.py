@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
 from steps.answers import DYNAMIC, LIBIPSEC_PACKAGE, NONE, Answers, Known, SiteAnswers, items
+from steps.ipsec_options import Ipsec
 from steps.marked_yaml import parse
 from steps.reasons import network_reasons, site_reasons
 from steps.sites_yaml import network
@@ -45,7 +46,7 @@ def text(answers: Answers, known: Known) -> str:
     why = network_reasons(answers, known)
     lines = [
         "# The private network that `runbook` makes: written by `runbook init`, and yours to change.",
-        "# `runbook audit` shows what a change would mean; the README has a table of all keys.",
+        "# `runbook audit` shows what a change would mean; `runbook explain sites.yaml` tells every key.",
         "",
         f"# {why['prefix']}",
         _line("ula_prefix", _scalar(answers.prefix)),
@@ -53,6 +54,7 @@ def text(answers: Answers, known: Known) -> str:
         *([_line("ssh_config", _scalar(answers.ssh_config))] if answers.ssh_config else []),
         "",
         *_certificates(answers, why),
+        *([_line("keys", _scalar(answers.keys), why["keys"])] if "keys" in why else []),
         "",
         *_ipsec(answers, why),
         "sites:",
@@ -104,6 +106,8 @@ def _site(answers: Answers, site: SiteAnswers, known: Known) -> Iterator[str]:
         yield from _said("    lan_interface", _scalar(site.lan_interface), why.get("lan_interface", ""))
         if site.lan_host not in {"", NONE}:
             yield from _said("    lan_host", _scalar(site.lan_host), "a machine there, to prove it")
+    if site.config not in {"", Ipsec.config}:
+        yield from _said("    config", _scalar(site.config), why.get("config", ""))
     yield ""
 
 
@@ -175,6 +179,7 @@ def problem(answers: Answers, file: Path) -> str:
             subnet=site.subnet or f"fff{number}",
             lan_interface=site.lan_interface,
             lan_host=site.lan_host,
+            config=site.config,
         )
         for number, (site, name) in enumerate(_at_least_two(answers, names), 1)
     ]

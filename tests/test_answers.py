@@ -73,6 +73,23 @@ def test_what_is_given_stays_and_what_follows_from_it_is_proposed() -> None:
     assert "is that of far" in site_reasons(plan, plan.sites[0], known())["subnet"]
 
 
+def test_a_host_that_has_connections_by_ipsec_conf_goes_on_with_it() -> None:
+    mine = replace(VPS4, daemons=("charon",), connections=("road-warriors",))
+    plan = complete(replace(ANSWERS, keys="host"), known(vps4=mine))
+    assert [site.config for site in plan.sites] == ["swanctl", "stroke"]
+    assert site_reasons(plan, plan.sites[1], known(vps4=mine))["config"] == "by ipsec.conf, where road-warriors is now"
+    network = described(plan, known(vps4=mine), FILE)
+    assert ([site.config for site in network.sites.values()], network.keys) == (["swanctl", "stroke"], "host")
+    said = text(plan, known(vps4=mine))
+    assert "keys: host                               # each is made on its host, and never leaves it" in said
+    assert said.count("config:") == 1
+
+
+def test_a_daemon_of_ipsec_conf_without_connections_or_of_swanctl_with_some_is_no_reason() -> None:
+    for host in (replace(VPS4, daemons=("charon",)), replace(VPS4, daemons=("charon-systemd",), connections=("one",))):
+        assert complete(ANSWERS, known(vps4=host)).sites[1].config == "swanctl"
+
+
 def test_a_gateway_is_proposed_to_be_one_where_it_forwards() -> None:
     router = replace(HOME, forwards=True)
     plan = complete(ANSWERS, known(router))

@@ -47,6 +47,8 @@ def test_a_target_without_a_name_keeps_the_name_that_it_had() -> None:
         ({"lan_interface": ["home=all"]}, {}, "--lan-interface home=all: `all` is no interface"),
         ({"subnet": ["home=8e71"]}, {}, "--subnet home=8e71: this subnet id is already that of"),
         ({"ssh": ["home=me@home", "vps4=me@home"]}, {}, "--ssh vps4=me@home: this host is already that of"),
+        ({"config": ["home=ipsec.conf"]}, {}, "--config home=ipsec.conf: `ipsec.conf` is not known here"),
+        ({}, {"keys": "here"}, "--keys here: `here` is not known here; write one of: controller, host"),
         ({}, {"contact": "me"}, "--contact me: `me` is no e-mail address"),
         ({}, {"link_subnet": "x"}, "--link-subnet x: `x` is no subnet id"),
     ],

@@ -17,9 +17,11 @@ from lab.layout import VPS4
 from runbook.resources.block import BEGIN, END
 from runbook.resources.retired import RETIRED
 from steps import pki
+from steps.sites_yaml import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from product import Run
 
@@ -156,6 +158,17 @@ def test_what_is_outdated_is_named_and_why(audited: Run) -> None:
     found = notes(audited)
     named = {(step, part.removeprefix("outdated file ")): note for (step, part), note in found.items()}
     assert {key: words in named.get(key, "") for key, words in OUTDATED.items()} == dict.fromkeys(OUTDATED, True)
+
+
+@pytest.mark.usefixtures("audited")
+def test_who_describes_it_anew_is_proposed_what_keeps_its_connections(product: Product, tmp_path: Path) -> None:
+    targets = [word for site in ("home", "vps4") for word in ("--ssh", f"{site}={site}")]
+    known = ["--ssh-config", str(product.lab.directory / "ssh_config"), "--certificate-authority", "private"]
+    sites = tmp_path / "sites.yaml"
+    done = product.run("init", "--yes", *targets, *known, file=str(sites))
+    assert done.code == 0, done.err
+    assert "by ipsec.conf, with the connections ula-net-home; they stay as they are" in " ".join(done.out.split())
+    assert [site.config for site in load(sites).sites.values()] == ["swanctl", "stroke"]
 
 
 @pytest.fixture(scope="module")

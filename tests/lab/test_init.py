@@ -13,6 +13,7 @@ from screens import Person, same
 
 from lab import Lab, snapshot
 from lab.layout import BEHIND_ROUTER, ROUTER_INNER
+from steps.sites_yaml import load
 
 if TYPE_CHECKING:
     import subprocess
@@ -215,10 +216,13 @@ def test_proposals_are_enough(lab: Lab, other: Newcomer) -> None:
 
 
 def test_an_authority_of_ones_own_needs_neither_terms_nor_port_80(other: Newcomer) -> None:
-    done = other.pipes("init", "--yes", *FLAGS[:4], "--certificate-authority", "private")
+    wanted = ("--certificate-authority", "private", "--keys", "host", "--config", "home=stroke")
+    done = other.pipes("init", "--yes", *FLAGS[:4], *wanted)
     assert done.returncode == 0, done.stderr
     assert "port 80 of" not in done.stdout
-    assert "certificate_authority: private" in other.sites.read_text()
+    network = load(other.sites)
+    assert (network.certificate_authority, network.keys) == ("private", "host")
+    assert [site.config for site in network.sites.values()] == ["stroke", "swanctl"]
 
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_agreed_to(other: Newcomer) -> None:
