@@ -19,6 +19,7 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from runbook.script import Reading, quote
 from runbook.step import Change, Finding, Part, Verdict
+from steps import certificate_request, pki
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +198,17 @@ def test_a_diff_can_be_printed_whatever_is_there(scratch: Callable[[], Scratch])
     assert latin.encode().decode().splitlines()[-2:] == ["-caf\ufffd", "+caf\u00e9"]
     assert ends.endswith("(only line ends differ)")
     assert long.endswith("(too large to be shown)")
+
+
+def test_of_what_is_no_text_the_lengths_are_shown(scratch: Callable[[], Scratch]) -> None:
+    """Such as a request in DER: a page of noise, and control characters at the user's terminal."""
+    host = scratch()
+    was, wanted = (certificate_request.csr_der(certificate_request.new_csr(pki.new_key(), each)) for each in "ab")
+    (host.root / "changed").write_bytes(was + b"\n")
+    parts = [File(str(host.root / name), wanted) for name in ("changed", "new")]
+    changed, new = (each.change.diff for each in host.look(step("ours", {host.name: parts})) if each.change)
+    assert changed.splitlines()[2:] == [f"(binary, {len(was) + 1} bytes -> {len(wanted)} bytes)"]
+    assert new.splitlines()[2:] == [f"(binary, {len(wanted)} bytes)"]
 
 
 def shell_of(part: Part, printed: str) -> tuple[str, str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runbook.script import embed, quote
 from runbook.step import Change, Finding, Part
@@ -18,11 +19,21 @@ SHOWN_BYTES = 65536
 
 
 def unified(before: str, after: str, was: str, now: str = "") -> str:
-    """The difference as `diff -u` shows it, named `was` and `now`; what is not UTF-8 can be seen, not read."""
+    """The difference as `diff -u` shows it, named `was` and `now`; what is not UTF-8 can be seen, not read.
+
+    Of what is no text, the lengths.
+    """
+    if any(map(_NO_TEXT.search, (before, after))):
+        lengths = [f"{len(each.encode('utf-8', 'surrogateescape'))} bytes" for each in (before, after) if each]
+        return "\n".join((f"--- {was}", f"+++ {now or was}", f"(binary, {' -> '.join(lengths)})"))
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), was, now or was, lineterm=""))
     if before != after and not lines:
         lines = [f"--- {was}", f"+++ {now or was}", "(only line ends differ)"]
     return "\n".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Control characters that no text file has: not the tab, the ends of lines and pages, or a colour's escape."""
 
 
 @dataclass(frozen=True)
