@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, StepError
 from runbook.script import quote
 from steps import catalogue
 from steps.diagnosis import Evidence, diagnose
+from steps.pings import LARGE
 from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runbook.errors import Entry
     from runbook.target import Target
+    from steps.diagnosis_row import Cause
     from steps.network import End, Site
 
 
@@ -53,8 +57,15 @@ def moment(site: Site, said: str) -> Moment:
     return Moment(cursor.strip(), style_of(site).counters(listed))
 
 
-def explained(
-    end: End, hosts: Mapping[str, Target], before: Before, *, said: Sequence[str] = (), traffic_lost: bool = False
+def explained(  # noqa: PLR0913 - who, what was tried, and what is to be told around it
+    end: End,
+    hosts: Mapping[str, Target],
+    before: Before,
+    entry: Entry = catalogue.TUNNEL_DOWN,
+    *,
+    said: Sequence[str] = (),
+    lost: str = "",
+    **words: str,
 ) -> StepError:
     """Why the link does not work: the stage that fails, the cause, and the telling lines of both ends.
 
@@ -62,23 +73,38 @@ def explained(
         end: The end that initiates.
         hosts: Both ends' targets, by site.
         before: From `listen`, before it was tried.
+        entry: What is told around the cause.
         said: What swanctl printed at the initiating end.
-        traffic_lost: The tunnel stands, and packets are lost all the same.
+        lost: What was lost of the pings through a tunnel that stands.
+        words: What the entry's own templates are filled with.
     """
     there = next(each for each in end.network.link_ends(end.link) if each.here == end.there)
-    found = diagnose(_evidence(end, hosts, before, said), _evidence(there, hosts, before), traffic_lost=traffic_lost)
+    found = diagnose(
+        _evidence(end, hosts, before, said),
+        _evidence(there, hosts, before),
+        traffic_lost=bool(lost),
+        only_large=LARGE in lost,
+    )
     names = {"initiator": end.here.name, "responder": end.there.name}
     quotes = "".join(f"\n      {names[each.end]}: {each.line}" for each in found.quotes)
-    mended = there if found.end == "responder" else end
-    return StepError(
-        catalogue.TUNNEL_DOWN,
-        connection=end.connection,
-        stage=found.stage.value,
-        cause=found.cause,
-        quotes=quotes,
-        here=end.here.name,
-        there=end.there.name,
-        fix=style_of(mended.here).words(found.fix),
+    about = {**found.words, "connection": end.connection, "stage": found.stage.value, "quotes": quotes, "lost": lost}
+    return StepError(_around(found.cause, entry), **about, **words)
+
+
+def _around(cause: Cause, entry: Entry) -> Entry:
+    """An entry with a cause's templates in its blanks; what these are filled with is known to whoever raises it."""
+
+    def within(part: str) -> str:
+        for name, text in cause.parts.items():
+            part = part.replace(f"{{{name}}}", text)
+        return part
+
+    return replace(
+        entry,
+        what=within(entry.what),
+        likely=within(entry.likely),
+        look=within(entry.look),
+        go_on=within(entry.go_on),
     )
 
 
@@ -87,23 +113,35 @@ def _evidence(end: End, hosts: Mapping[str, Target], before: Before, said: Seque
     stood = before[end.here.name]
     style = style_of(end.here)
     since = f"--after-cursor={quote(stood.cursor)}" if stood.cursor else "-n 500"
-    script = "\n".join(
-        [
-            f"journalctl -q {style.journal} -o cat {since} || true",
-            "echo --",
-            f"{style.listing} 2>/dev/null || true",
-            "echo --",
-            style.counting,
-        ]
+    asked = (
+        f"journalctl -q {style.journal} -o cat {since} || true",
+        f"{style.listing} 2>/dev/null || true",
+        style.counting,
+        f"systemctl is-active {style.unit} || true",
+        _HOLDER,
+        "date +%s",
     )
     try:
-        said_there = hosts[end.here.name].run(script, purpose="read strongSwan's log").stdout
-        rest, _, counted = said_there.rpartition("--\n")
-        journal, _, listing = rest.rpartition("--\n")
+        told = hosts[end.here.name].run("\necho --\n".join(asked), purpose="read strongSwan's log").stdout
+        journal, listing, counted, active, holder, clock = told.rsplit("--\n", len(asked) - 1)
         sas = style.associations(listing, end.connection)
         counters = style.counters(counted)
     except RunbookError as error:
         return Evidence(log=[str(error)], swanctl=said, end=end)
     then = stood.counters or {}
     grown = {key: number - then.get(key, 0) for key, number in counters.items()} if stood.counters else None
-    return Evidence(log=journal.splitlines(), swanctl=said, end=end, sas=sas, counters=grown)
+    return Evidence(
+        log=journal.splitlines(),
+        swanctl=said,
+        end=end,
+        sas=sas,
+        counters=grown,
+        active=active.strip(),
+        holder=holder.strip(),
+        ahead=int(clock) - time.time(),
+    )
+
+
+_HOLDER: Final = """\
+ss -Hulnp 'sport = :500' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | grep -v -m 1 '^charon' || true"""
+"""Shell that names a program that holds UDP 500, where charon does not."""

@@ -55,26 +55,29 @@ CHALLENGE_UNTRIED: Final = Entry(
     "getent ahosts {fqdn}; ip -6 route",
     "run this where the site can be reached: {again}",
 )
+
+# --- tunnels: `{what}`, `{likely}`, `{look}` and `{fix}` are the cause's own, which `steps.diagnosis` finds -----------
+
 TUNNEL_DOWN: Final = Entry(
     "tunnel-down",
-    "{connection} fails at stage {stage}: {cause}{quotes}",
-    "{cause}",
-    "on {here} and on {there}: journalctl -u strongswan -n 50; swanctl --list-conns; swanctl --list-sas",
-    "{fix} Then: {again}",
+    "{connection} fails at stage {stage}: {what}{quotes}",
+    "{likely}",
+    "{look}",
+    "{fix}; then: {again}",
 )
 PING_LOST: Final = Entry(
     "ping-lost",
-    "ping from {target} was lost: {lost}; {why}",
-    "{why_in_short}",
-    "on {target}: ip -6 route show table 220; ip -6 address; swanctl --list-sas",
-    "{fix} Then: {again}",
+    "ping from {target} was lost: {lost}; {connection} fails at stage {stage}: {what}{quotes}",
+    "{likely}",
+    "{look}",
+    "{fix}; then: {again}",
 )
 NO_NEW_KEYS: Final = Entry(
     "no-new-keys",
-    "the tunnel carries traffic, but cannot be given new keys: {why}",
-    "{cause}",
-    "on {here}: swanctl --rekey --child {connection}; journalctl -u strongswan -n 20",
-    "{fix} A tunnel that is up keeps to what it began with: on {here}: {down}; then: {again}",
+    "the tunnel carries traffic, but cannot be given new keys: {what}{quotes}",
+    "{likely}",
+    "{look}",
+    "{fix}; a tunnel that is up keeps to what it began with: on {initiator}: {down}; then: {again}",
 )
 
 ENTRIES: Final = tuple(each for each in list(vars().values()) if isinstance(each, Entry))

@@ -23,17 +23,43 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Why a tunnel is not as it should be, in the parts in which it is told (`runbook.errors.Entry`).
+
+    Each part is a template. `{here}` is the end that it shows at, `{there}` the other; `{here_log}` and the like are
+    what is typed there, in that end's own style (`Side.words`); the groups of a row's patterns; `{file}` as in an
+    entry.
+
+    Attributes:
+        id: Its canonical name: strongSwan's vici alert type, where there is one.
+        what: What happened, in one sentence.
+        likely: The likely cause.
+        look: The command to look closer, and on which host.
+        fix: What to do about it; the command to go on follows.
+    """
+
+    id: str
+    what: str
+    likely: str
+    look: str
+    fix: str
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The templates, by name."""
+        return {"what": self.what, "likely": self.likely, "look": self.look, "fix": self.fix}
+
+
+@dataclass(frozen=True)
 class Row:
     """One cause, and how it shows.
 
     Attributes:
         number: The row's number in the list.
-        cause_id: Its canonical name: strongSwan's vici alert type, where there is one.
         stage: Where the tunnel fails.
         lines: Patterns, any of which decides.
-        cause: One sentence. `{here}` is the end that logged the line, `{there}` the other; the groups of the patterns.
-        fix: What to do, with the command. `{conn}` is the connection at `here`.
-        blame: Where it is to be done.
+        cause: What they mean.
+        blame: Where it is to be mended.
         at: Which end can log it.
         also: Further patterns at the same end, quoted where they are found, their groups known to the sentence too.
         reply: What the other end says in consequence. The row holds only with it, unless that end has no log.
@@ -45,11 +71,9 @@ class Row:
     """
 
     number: int
-    cause_id: str
     stage: Stage
     lines: tuple[str, ...]
-    cause: str
-    fix: str
+    cause: Cause
     blame: Literal["here", "there", "both"] = "here"
     at: Literal["initiator", "responder", "either"] = "either"
     also: tuple[str, ...] = ()

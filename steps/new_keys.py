@@ -44,16 +44,8 @@ def got(end: End, hosts: Mapping[str, Target], before: str, after: str) -> str:
         asked = hosts[end.here.name].run(asking(end), purpose="ask for new keys again").stdout
         new = _awaited(end, hosts, *asked.split("==\n"))
         if new is None:
-            why = explained(end, hosts, stood)
-            raise StepError(
-                catalogue.NO_NEW_KEYS,
-                why=why,
-                cause=why.words["cause"],
-                fix=why.words["fix"],
-                here=end.here.name,
-                connection=end.connection,
-                down=style_of(end.here).down(end.connection),
-            )
+            down = style_of(end.here).down(end.connection)
+            raise explained(end, hosts, stood, catalogue.NO_NEW_KEYS, initiator=end.here.name, down=down)
     if not new.suite.key_exchange and all(read_proposal(each).key_exchange for each in end.network.ipsec.esp_proposals):
         down = style_of(end.here).down(end.connection)
         raise StepError(

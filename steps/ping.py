@@ -150,10 +150,7 @@ def proof(ends: tuple[End, End]) -> Proof:
         answers = []
         for name in scripts:
             if lost := pings.lost(said[name][-1]):
-                why = explained(initiator, hosts, before, traffic_lost=True)
-                raise StepError(
-                    catalogue.PING_LOST, target=name, lost=lost, why=why, why_in_short=why.likely, fix=why.words["fix"]
-                )
+                raise explained(initiator, hosts, before, catalogue.PING_LOST, lost=lost, target=name)
             answers += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
         return [*evidence, new_keys.got(initiator, hosts, *said[initiator.here.name][1:3]), *answers]
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 PINGS: Final = 4
 """As in the article; after a warm-up not one of them may be lost."""
+SMALLEST_MTU: Final = 1280
+"""Bytes of a packet that every line has to take where there is IPv6 (RFC 8200, 5)."""
+LARGE: Final = f"packets of {SMALLEST_MTU} bytes"
+_HEADERS: Final = {4: 28, 6: 48}
+"""Bytes of IP's and ICMP's headers, by IP's version."""
 
 _ADDRESSES: Final = 'ip -o address show scope global | awk \'{ sub("/.*", "", $4); print $4 }\''
 
@@ -46,8 +51,9 @@ def scripts(network: Network, sites: tuple[Site, Site], hosts: Mapping[str, Targ
 
 
 def lost(said: str) -> str:
-    """The first line of what a script printed that tells of a loss; empty when there was none."""
-    return next((line for line in said.splitlines() if line and " 0% packet loss" not in line), "")
+    """The first line of what a script printed that tells of a loss, of small packets if so; empty without any."""
+    told = [line for line in said.splitlines() if line and " 0% packet loss" not in line]
+    return next((line for line in told if LARGE not in line), told[0] if told else "")
 
 
 def _addresses(network: Network, site: Site, hosts: Mapping[str, Target] | None) -> dict[str, Sequence[Address]]:
@@ -75,11 +81,14 @@ def _script(pairs: Sequence[tuple[Address | None, Address]]) -> str:
         option, words = (f"-I {source} ", f"{source} ") if source else ("", "")
         ping = f"ping -{destination.version} -n -q {option}-W 2"
         count = f"{ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted'"
+        large = f"{ping} -c 1 -s {SMALLEST_MTU - _HEADERS[destination.version]} {destination} >/dev/null 2>&1"
         lines += [
             "(",
             f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
             f"result=$({count} || echo 'no answer')",
             f'echo "{words}-> {destination}: ${{result%%, time*}}"',
+            f'case "$result" in *" 0% packet loss"*) {large} || {large} || {large} || ',
+            f'    echo "{words}-> {destination}: {LARGE} are lost, small ones are not";; esac',
             ") &",
         ]
     return "{\n" + "\n".join(lines) + "\nwait\n} | sort"

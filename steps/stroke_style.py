@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -52,6 +51,15 @@ class Stroke(Style):
     ca_directory: ClassVar[str] = "/etc/ipsec.d/cacerts"
     chained: ClassVar[bool] = True
     reads_anew: ClassVar[str] = f"{CONF}, {SECRETS} and /etc/ipsec.d (ipsec rereadall, ipsec reload)"
+    typed: ClassVar[Mapping[str, str]] = {
+        "conns": "ipsec statusall",
+        "sas": "ipsec statusall",
+        "certs": "ipsec listcerts; ipsec listcacerts",
+        "traps": "ipsec statusall",
+        "algs": "ipsec listalgs",
+        "load": "ipsec rereadall; ipsec reload",
+        "conf": CONF,
+    }
 
     def key_path(self, site: Site) -> str:
         """Where the article has it."""
@@ -139,12 +147,6 @@ class Stroke(Style):
         name = quote(connection)
         return f"ipsec unroute {name} >&2 || true\nipsec route {name} >&2"
 
-    def words(self, advice: str) -> str:
-        """Command for command."""
-        for swanctl, ipsec in _WORDS.items():
-            advice = re.sub(swanctl, ipsec, advice)
-        return advice
-
     @property
     def algorithms(self) -> str:
         """With the plugin that each is from behind it, which is left out."""
@@ -194,22 +196,6 @@ ipsec statusall 2>/dev/null | sed -n 's/^ *loaded plugins: //p'"""
         """Under swanctl's names."""
         return statusall.counters(listed)
 
-
-_WORDS: Final[Mapping[str, str]] = {
-    r"swanctl --load-all": "ipsec rereadall; ipsec reload",
-    r"swanctl --(?:list-sas|list-pols|list-conns)": "ipsec statusall",
-    r"swanctl --list-certs": "ipsec listcerts",
-    r"swanctl --terminate --ike (\S+)`": r"ipsec down \1`",
-    r"swanctl --version": "ipsec version",
-    r"(systemctl \w+|journalctl -u) strongswan`": r"\1 strongswan-starter`",
-    r"the legacy strongswan-starter": "strongswan.service, which swanctl configures,",
-    r"below /etc/swanctl": "in /etc/ipsec.conf",
-    r"\blocal_ts, remote_ts and the proposals\b": "leftsubnet, rightsubnet, ike and esp",
-    r"\bremote_addrs\b": "right",
-    r"\blocal\.id\b": "leftid",
-    r"\bremote\.id\b": "rightid",
-}
-"""Patterns of what is advised for swanctl, with what says the same here."""
 
 _CERTIFICATES: Final = """\
 $1 == "subject:" { serial = "-"; key = "-" }

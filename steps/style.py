@@ -58,6 +58,9 @@ class Style(ABC):
     """Whether the certificate's file has its chain behind it; charon reads the first certificate of it only."""
     reads_anew: ClassVar[str]
     """What `load` has the daemon read."""
+    typed: ClassVar[Mapping[str, str]]
+    """What a person types there to look closer, by what it shows: `conns`, `sas`, `certs`, `traps`, `algs`; `load` has
+    all read anew, and `conf` is where the configuration is."""
 
     @abstractmethod
     def key_path(self, site: Site) -> str:
@@ -127,10 +130,6 @@ class Style(ABC):
     @abstractmethod
     def trap(self, connection: str) -> str:
         """Shell that has charon wait for a connection's first packet, with its routes made anew."""
-
-    def words(self, advice: str) -> str:
-        """What is advised by swanctl's commands, by this style's."""
-        return advice
 
     @abstractmethod
     def settled(self, connection: str) -> str:

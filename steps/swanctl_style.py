@@ -47,6 +47,15 @@ class Swanctl(Style):
     program: ClassVar[str] = "swanctl"
     ca_directory: ClassVar[str] = "/etc/swanctl/x509ca"
     reads_anew: ClassVar[str] = "everything in /etc/swanctl (--load-all)"
+    typed: ClassVar[Mapping[str, str]] = {
+        "conns": "swanctl --list-conns",
+        "sas": "swanctl --list-sas",
+        "certs": "swanctl --list-certs",
+        "traps": "swanctl --list-pols",
+        "algs": "swanctl --list-algs",
+        "load": "swanctl --load-all",
+        "conf": "/etc/swanctl/conf.d",
+    }
 
     def key_path(self, site: Site) -> str:
         """Below private/, where swanctl finds a key of any kind."""

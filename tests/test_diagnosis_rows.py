@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+from ula_network import ends
 
-from steps.diagnosis import Diagnosis, Evidence, Role, diagnose
-from steps.diagnosis_row import Row
+from steps import diagnosis_states
+from steps.diagnosis import Diagnosis, Evidence, Role, Stage, diagnose
+from steps.diagnosis_row import Cause, Row
+from steps.diagnosis_side import Side, found
 from steps.diagnosis_table import ROWS
+from steps.procedure import PROCEDURE
+from steps.styles import STYLES
 
 
 def quoted(found: Diagnosis, end: Role) -> str:
@@ -38,6 +44,8 @@ LINES: dict[int, list[str]] = {
     10: ["no private key found for 'home.example.org'"],
     12: [
         "subject certificate invalid (valid from Nov 23 06:28:00 2026 to Nov 23 06:42:24 2026)",
+    ],
+    54: [
         "issuer certificate invalid (valid from Nov 23 06:28:00 2026 to Nov 23 06:42:24 2026)",
     ],
     13: ["no trusted ECDSA public key found for 'home.example.org'"],
@@ -129,6 +137,11 @@ LINES: dict[int, list[str]] = {
     49: ["retransmit 1 of request with message ID 1"],
     50: ["no IKE config found for 192.0.2.1...192.0.2.2, sending NO_PROPOSAL_CHOSEN"],
     51: ["retransmit 1 of request with message ID 12"],
+    52: ["constraint requires public key authentication, but pre-shared key was used"],
+    53: [
+        "no shared key found for 'vps4.example.org' - 'home.example.org'",
+        "tried 1 shared key for 'vps4.example.org' - 'home.example.org', but MAC mismatched",
+    ],
 }
 # What a row wants to see besides its own line: at the same end, at the other.
 BESIDES: dict[int, tuple[list[str], list[str]]] = {
@@ -162,9 +175,9 @@ def test_each_row_is_found_by_its_own_line(row: Row, line: str, *, grouped: bool
     there = Evidence([prefix + text for text in others])
     role: Role = "responder" if row.at != "initiator" else "initiator"
     found = diagnose(here, there) if role == "initiator" else diagnose(there, here)
-    assert (found.stage, found.cause_id) == (row.stage, row.cause_id), found
+    assert (found.stage, found.cause.id) == (row.stage, row.cause.id), found
     assert line.strip() in quoted(found, role)
-    assert "{" not in found.cause + found.fix
+    assert "{" not in "".join(found.told.values())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"row{row.number}")
@@ -172,5 +185,36 @@ def test_each_sentence_names_the_ends(row: Row) -> None:
     own, others = BESIDES.get(row.number, ([], []))
     here = Evidence([*own, *LINES[row.number][:1] * row.times], end=None)
     found = diagnose(Evidence(others), here) if row.at != "initiator" else diagnose(here, Evidence(others))
-    assert re.search("initiator|responder|[Ee]nds|tunnel|UDP", found.cause)
-    assert found.cause.endswith(".")
+    assert re.search("initiator|responder|ends|tunnel", found.told["what"])
+    assert all(found.told.values())
+    assert not any(text.endswith(".") for text in found.told.values())
+
+
+# --- how each cause is told -------------------------------------------------------------------------------------------
+
+CAUSES = [*(row.cause for row in ROWS), *(each for each in vars(diagnosis_states).values() if isinstance(each, Cause))]
+NAMES = [step.name for step in PROCEDURE]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.id)
+def test_each_cause_has_its_four_parts_in_the_words_of_the_hosts_own_style(cause: Cause, style: str) -> None:
+    """What is to be typed is for a program that is there: swanctl is not, where ipsec.conf is used, nor the reverse."""
+    home, vps4 = (
+        Side.of(role, Evidence([], end=replace(end, here=replace(end.here, config=style))))
+        for role, end in zip(("initiator", "responder"), ends(), strict=True)
+    )
+    told = found(Stage.OK, cause, vps4, home).told
+    for text in told.values():
+        assert text
+        assert "\n" not in text
+        assert not text.endswith(".")
+    typed = f"{told['look']}; {told['fix']}"
+    assert not re.search(
+        r"\bipsec (?!.*policy)|starter" if style == "swanctl" else r"\bswanctl |-u strongswan ", typed
+    ), typed
+    assert re.search(r"\b(?:home|vps4|both)\b", told["look"]), "on which host it is to be typed"
+    assert set(re.findall(r"--step ([\w-]+)", typed)) <= set(NAMES)
+    assert all("{file}" in each for each in re.findall(r"runbook apply --step \S+", cause.fix)), (
+        "finds the same network"
+    )
