@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from steps.diagnosis_row import Cause, Row, Stage
+from steps.diagnosis_row import Cause, Row, Stage, put_back
 
 _NO_PROPOSAL = r"received NO_PROPOSAL_CHOSEN notify error"
 _ADDED = r"(?:added|updated|replaced) vici connection|added configuration '"
 _CONNECTIONS = "on {here}: {here_conns}; on {there}: {there_conns}"
-_CONNECTION = "have both ends' connections written anew: runbook apply --step connection{file}"
+_CONNECTION = put_back("connection")
 _CHANGED = "one end's connection was changed by hand, or is an older one; sites.yaml gives both the same"
 
 _CONNECTED = (
@@ -18,8 +18,8 @@ _CONNECTED = (
             "{here} has no connection for these addresses ({pair})",
             "none is loaded there, or the address of {there} is not among those that its connection takes",
             "on {here}: {here_conns}; on {there}: ip address",
-            "write the address of {there} in sites.yaml (`dynamic` where it changes); have the connection loaded: "
-            "runbook apply --step connection{file}",
+            "write the address of {there} in sites.yaml (`dynamic` where it changes), or "
+            + _CONNECTION,
         ),
         at="responder", reply=_NO_PROPOSAL, without=_ADDED,
     ),
@@ -30,8 +30,7 @@ _CONNECTED = (
             "{here} has the connection loaded, but not for these addresses ({pair})",
             "{there} comes from another address than sites.yaml has for it: it has several, or is behind a NAT",
             "on {here}: {here_conns}; on {there}: ip address",
-            "write the address of the quoted line as that of {there} in sites.yaml, or `dynamic`; then runbook apply "
-            "--step connection{file}",
+            "write the address of the quoted line as that of {there} in sites.yaml, or `dynamic`",
         ),
         at="responder", also=(_ADDED,), reply=_NO_PROPOSAL,
     ),
@@ -118,8 +117,7 @@ _PROPOSALS = (
             "{here} cannot do {what}",
             "the plugin that does it is not installed, or cannot be loaded",
             "on {here}: {here_algs}; {here_log}",
-            "have the plugins installed (runbook apply --step strongswan{file}), or propose something else in "
-            "sites.yaml",
+            put_back("strongswan") + ", or propose something else in sites.yaml",
         ),
     ),
 )  # fmt: skip

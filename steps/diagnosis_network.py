@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steps.diagnosis_row import Cause, Row, Stage
+from steps.diagnosis_row import Cause, Row, Stage, put_back
 
 _UP = r"IKE_SA \S+ established between"
 _HEARD_INIT = r"parsed IKE_SA_INIT request|is initiating an IKE_SA"
@@ -128,7 +128,7 @@ NETWORK: tuple[Row, ...] = (
             "the tunnel stands, but the script that opens the firewall for it failed on {here}: {why}",
             "a program that it calls is missing (iptables), or the connection is one written by hand",
             "on {here}: {here_log}; {here_conns}",
-            "on {here}: install what it misses; or without that script: runbook apply --step connection{file}",
+            "on {here}: install what it misses; or " + put_back("connection"),
         ),
         while_up=True,
     ),

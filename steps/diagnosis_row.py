@@ -50,6 +50,11 @@ class Cause:
         return {"what": self.what, "likely": self.likely, "look": self.look, "fix": self.fix}
 
 
+def put_back(step: str) -> str:
+    """What is to be done where something is not as sites.yaml says: the next run does it, and the audit shows it."""
+    return f"let the next run put back what is otherwise (runbook audit --step {step}{{file}} shows it)"
+
+
 @dataclass(frozen=True)
 class Row:
     """One cause, and how it shows.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from steps.diagnosis_row import Cause, Row, Stage
+from steps.diagnosis_row import Cause, Row, Stage, put_back
 
-_LOG = "on {here}: {here_log}"
-_CREDENTIALS = "have the certificates put back: runbook apply --step credentials{file}"
+_CREDENTIALS = put_back("credentials")
 
 _KERNEL = (
     Row(
@@ -30,7 +29,7 @@ _KERNEL = (
             "its address in the private network is missing, or still in duplicate address detection; userland ESP "
             "(libipsec) wants one in every subnet",
             "on {here}: ip -6 address; {here_log}",
-            "give it its address: runbook apply --step addresses{file}",
+            put_back("addresses"),
         ),
     ),
     Row(
@@ -78,8 +77,8 @@ _LOADED = (
             "on {here}, reading {file_} is denied",
             "it lies outside what AppArmor lets strongSwan read, or is a link to such a place",
             "on {here}: journalctl -k -g DENIED -n 10; aa-status",
-            "on {here}: keep the file itself, not a link, in {here_conf} or {here_cas}; for what is ours: "
-            "runbook apply --step credentials{file}",
+            "on {here}: keep the file itself, not a link, in {here_conf} or {here_cas}; or "
+            + put_back("apparmor"),
         ),
     ),
     Row(
@@ -106,7 +105,7 @@ _LOADED = (
             "{here} refuses the connection's configuration ({why})",
             "a slip in a file there ({key}), or a keyword that its version of strongSwan does not know",
             "on {here}: {here_load}; grep -rn {here_conn} {here_conf}",
-            "mend {key} in {here_conf} there; what is ours is written anew by: runbook apply --step connection{file}",
+            "mend {key} in {here_conf} there, or " + put_back("connection"),
         ),
         also=(r"(?P<why>syntax error, .+)",),
     ),
@@ -139,7 +138,7 @@ _LOADED = (
             "{here} has not loaded the connection {name}",
             "its file was removed, or loading it failed, which is told only where it is loaded",
             "on {here}: {here_load}; {here_conns}",
-            "have it written and loaded: runbook apply --step connection{file}",
+            put_back("connection"),
         ),
     ),
 )  # fmt: skip

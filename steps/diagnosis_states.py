@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from steps.diagnosis_row import Cause
+from steps.diagnosis_row import Cause, put_back
 
 _SAS: Final = "on {here}: {here_sas}; on {there}: {there_sas}"
 _LOGS: Final = "on {here}: {here_log}; on {there}: {there_log}"
@@ -18,14 +18,14 @@ NARROWED: Final = Cause(
     "the tunnel stands, but not as planned: {problems}",
     "the two ends' connections have different networks: one was changed by hand, or is an older one",
     _SAS,
-    "have them written anew: runbook apply --step connection{file}; on {here}: {here_down}",
+    put_back("connection") + "; on {here}: {here_down}",
 )
 NOT_AS_PLANNED: Final = Cause(
     "not-as-planned",
     "the tunnel stands, but not as planned: {problems}",
     "it came up before a connection was changed, or one end's was changed by hand",
     _SAS,
-    "have them written anew: runbook apply --step connection{file}; on {here}: {here_down}",
+    put_back("connection") + "; on {here}: {here_down}",
 )
 ONE_SIDED: Final = Cause(
     "one-sided",
@@ -74,7 +74,7 @@ ESP_BLOCKED: Final = Cause(
     "{there} sends packets through the tunnel, as {carrier}, and none of them reaches {here}",
     "a firewall between them lets the negotiation pass and {carrier} not: that of {here}, the provider's, a router's",
     "on {here}: tcpdump -ni any 'esp or udp port 4500'; {here_sas}; iptables -nvL; ip6tables -nvL",
-    "on {here}: let {carrier} in: runbook apply --step ipsec-firewall{file}; where the line drops ESP, write "
+    "on {here}: let {carrier} in, or " + put_back("ipsec-firewall") + "; where the line drops ESP, write "
     "`encapsulation: always` in sites.yaml",
 )
 LARGE_LOST: Final = Cause(
@@ -82,8 +82,8 @@ LARGE_LOST: Final = Cause(
     "small packets pass through the tunnel, and large ones are lost on the way from {there} to {here} or back",
     "a line between takes only smaller packets than it should (its MTU: PPPoE, another tunnel) or drops their "
     "fragments, and does not say so",
-    "on {there}: tracepath -n {here_fqdn}; ip route get {here_fqdn}; {there_sas}",
-    "on {there}: lower the MTU of the outer interface to what tracepath names (ip link set dev INTERFACE mtu 1400), "
+    "on {there}: ping -c 3 -M do -s 1372 {here_fqdn}, with less after -s until it answers; {there_sas}",
+    "on {there}: lower the MTU of the outer interface to 28 more than that (ip link set dev INTERFACE mtu 1400), "
     "and let ICMP through",
 )
 NOTHING_ENTERS: Final = Cause(
@@ -91,15 +91,14 @@ NOTHING_ENTERS: Final = Cause(
     "nothing enters the tunnel on {here}",
     "there is no route in table 220, or the packets have a source address outside the tunnel's networks",
     "on {here}: ip -6 route show table 220; ip -6 rule; ip -6 address",
-    "have addresses and routes put back: runbook apply --step addresses{file}, then on {here}: systemctl restart "
-    "{here_unit}",
+    put_back("addresses") + "; on {here}: systemctl restart {here_unit}",
 )
 NO_RETURN: Final = Cause(
     "no-return-traffic",
     "packets reach {here} through the tunnel, and no answer comes back into it",
     "a firewall on {here} drops what came through the tunnel, it does not forward, or its way back leads elsewhere",
     "on {here}: ip6tables -nvL; sysctl net.ipv6.conf.all.forwarding; ip -6 route show table 220",
-    "have the rules put back: runbook apply --step ipsec-firewall{file}; on {here}: mend what else these show",
+    put_back("ipsec-firewall") + "; on {here}: mend what else these show",
 )
 LOST_SOMEWHERE: Final = Cause(
     "traffic-lost",

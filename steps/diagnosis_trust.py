@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from steps.diagnosis_row import Cause, Row, Stage
+from steps.diagnosis_row import Cause, Row, Stage, put_back
 
 _AUTH = r"received AUTHENTICATION_FAILED notify error"
 _CERTIFICATES = "on {there}: {there_certs}; on {here}: {here_log}"
 _CONNECTIONS = "on {here}: {here_conns}; on {there}: {there_conns}"
-_CREDENTIALS = "have the certificates put back: runbook apply --step credentials{file}"
-_CONNECTION = "have the connection written anew: runbook apply --step connection{file}"
+_CREDENTIALS = put_back("credentials")
+_CONNECTION = put_back("connection")
 
 _OF_CERTIFICATES = (
     Row(
@@ -18,8 +18,7 @@ _OF_CERTIFICATES = (
             "{here} rejects the certificate that {there} sent ({validity})",
             "it has expired, its renewal was not loaded, or a clock is wrong",
             "on both: date; on {there}: {there_certs}",
-            "have it renewed and loaded: runbook apply --step certificate{file}, then runbook apply --step credentials"
-            "{file}",
+            "let the next run renew it (runbook audit --step certificate{file} says when), or set the clock",
         ),
         blame="there", also=(r'using certificate "(?P<subject>.*)"', r"no trusted .+ public key found"),
     ),
@@ -30,8 +29,7 @@ _OF_CERTIFICATES = (
             "{here} rejects the certificate of the authority that {there} was certified by ({validity})",
             "an intermediate certificate has expired: the authority has another one since, or a clock is wrong",
             "on both: date; on {here}: {here_certs}",
-            "have a certificate with today's chain: runbook apply --step certificate{file}, then runbook apply --step "
-            "credentials{file}",
+            "let the next run renew it (runbook audit --step certificate{file} says when), or set the clock",
         ),
         blame="there", also=(r'using certificate "(?P<subject>.*)"', r"no trusted .+ public key found"),
     ),
@@ -42,7 +40,7 @@ _OF_CERTIFICATES = (
             "{here} rejects the certificate of {there}: revoked on {when} ({reason})",
             "its key was stolen or given up, and its owner or the authority said so",
             _CERTIFICATES,
-            "move the key of {there} away, for a new key and a new certificate: runbook apply --step key{file}",
+            "move the key of {there} away, for a new key and a new certificate",
         ),
         blame="there",
     ),
@@ -56,7 +54,7 @@ _OF_CERTIFICATES = (
             "`revocation = strict` stands there, and the list cannot be fetched: TCP 80 outwards is closed, or the "
             "plugin curl is missing (libstrongswan-extra-plugins)",
             "on {here}: {here_log}; {here_algs}",
-            "on {here}: let TCP 80 out; or without that demand: runbook apply --step connection{file}",
+            "on {here}: let TCP 80 out, or " + _CONNECTION,
         ),
         also=(r"(?:libcurl request failed|unable to fetch from|crl fetching failed).*",
               r"selected peer config '.+' unacceptable"),
@@ -93,7 +91,7 @@ _OF_CERTIFICATES = (
             "{here} rejects the certificate of {there}: its key usage does not allow to sign",
             "it was issued for another purpose (encryption), by an authority of your own",
             _CERTIFICATES,
-            "move that certificate away, for one that may sign: runbook apply --step certificate{file}",
+            "move that certificate away, for one that may sign",
         ),
         blame="there",
     ),
@@ -130,7 +128,7 @@ _OF_CERTIFICATES = (
             "{here} has no private key that fits its own certificate for {id}, so it cannot prove itself",
             "the key's file was removed, replaced or not loaded, or it is the key of another certificate",
             "on {here}: {here_certs} (its own must have its private key); {here_log}",
-            "have the key put back: runbook apply --step credentials{file}",
+            _CREDENTIALS,
         ),
         also=(r"loading '(?P<file_>.+)' failed: parsing .*private key failed",),
     ),
@@ -154,7 +152,7 @@ _OF_CERTIFICATES = (
             "strongSwan reads only the first certificate of a file, so that the rest of a chain.pem is lost; or the "
             "file was removed",
             "on {here}: ls {here_cas}; {here_certs}",
-            "have every certificate of the chain put into a file of its own: runbook apply --step credentials{file}",
+            _CREDENTIALS + ", every certificate in a file of its own",
         ),
         also=(r'issuer is "(?P<issuer>.+)"', r"no trusted .+ public key found for '.+'"),
     ),
@@ -177,8 +175,7 @@ _OF_CERTIFICATES = (
             "the name is not among the certificate's subjectAltNames (a common name does not count): it was changed, "
             "or the certificate is another host's",
             "on {there}: {there_certs}",
-            "see that sites.yaml has the right `fqdn` for {there}; have a certificate for it: runbook apply --step "
-            "certificate{file}",
+            "see that sites.yaml has the right `fqdn` for {there}; " + put_back("certificate"),
         ),
         blame="there", without=r"using certificate",
     ),

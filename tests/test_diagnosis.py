@@ -277,6 +277,7 @@ def test_large_packets_that_are_lost_alone_are_a_matter_of_the_line() -> None:
 def test_what_the_firewall_is_to_let_in_is_what_the_tunnel_travels_in() -> None:
     initiator, responder = standing()
     assert initiator.sas
+    initiator, responder = replace(initiator, end=None), replace(responder, end=None)
     wrapped = diagnose(counted(initiator, 0, 4), counted(responder, 0, 0), traffic_lost=True)
     assert "let UDP 4500 in" in wrapped.told["fix"]
     [sa] = initiator.sas

@@ -215,6 +215,6 @@ def test_each_cause_has_its_four_parts_in_the_words_of_the_hosts_own_style(cause
     ), typed
     assert re.search(r"\b(?:home|vps4|both)\b", told["look"]), "on which host it is to be typed"
     assert set(re.findall(r"--step ([\w-]+)", typed)) <= set(NAMES)
-    assert all("{file}" in each for each in re.findall(r"runbook apply --step \S+", cause.fix)), (
-        "finds the same network"
+    assert typed.count("runbook audit") == len(
+        re.findall(r"runbook audit --step [\w-]+\{file\}", cause.look + cause.fix)
     )

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from broken_tunnels import BREAKS, explain
 from product import Product, Run
 from told import told_as
 
@@ -250,3 +251,36 @@ def test_traffic_lost_in_a_tunnel_that_stands_is_told_from_a_tunnel_that_is_down
     assert "ping from" in told["error"]
     assert "stage traffic" in told["error"]
     assert product.apply().code == 0
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_line_that_loses_large_packets_is_found_though_small_ones_pass(product: Product) -> None:
+    rule = "PREROUTING -p udp --dport 4500 -m length --length 1300: -j DROP"
+    product.lab.root("vps4", f"iptables -t raw -I {rule}")
+    try:
+        failed = product.run("audit", "--probe", "--json")
+    finally:
+        product.lab.root("vps4", f"iptables -t raw -D {rule}")
+    told = told_as(next(each for each in failed.document["failures"] if each["step"] == "ping"), catalogue.PING_LOST)
+    assert "packets of 1280 bytes are lost, small ones are not" in told["error"]
+    assert "MTU" in told["likely"]
+
+
+QUICK = ("another name", "other ciphers for ESP", "a pre-shared key", "no key")
+"""The others take ten seconds each, or are known from recorded runs."""
+
+
+@pytest.mark.usefixtures("mended")
+@pytest.mark.parametrize(
+    "case", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in BREAKS]
+)
+def test_each_way_to_break_a_tunnel_is_told_by_its_cause_and_what_to_type(product: Product, case: str) -> None:
+    broken = BREAKS[case]
+    product.lab.root(broken.at, broken.broken)
+    try:
+        told = told_as(explain(product.lab, 9 if broken.silent else 30), catalogue.TUNNEL_DOWN)
+    finally:
+        product.lab.root(broken.at, broken.mended)
+    assert broken.what in told["error"]
+    assert broken.look in told["look"]
+    assert told["hint"].endswith("; then: runbook resume")
