@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from screens import Person, same
 
+from steps.ipsec_options import Start
 from steps.procedure import PROCEDURE
 
 if TYPE_CHECKING:
@@ -90,3 +91,12 @@ def test_each_step_is_taught_in_one_shape(section: type[Section]) -> None:
     assert re.search(r"^ {4}\S", text, re.MULTILINE)
     assert "To check by hand" in text
     assert "What can go wrong" in text
+
+
+def test_each_option_of_a_connection_is_explained_beside_what_the_article_has(tmp_path: Path) -> None:
+    told = explain("connection", cwd=tmp_path).stdout
+    for start in get_args(Start):
+        assert re.search(rf"^ *{start}  +.*(up|loaded|told)", told, re.MULTILINE), start
+    articles = {"ikelifetime": "60m", "keylife": "20m", "rekeymargin": "3m", "keyingtries": "1", "mobike": "no"}
+    for option, value in {**articles, "sendcert": "always", "type": "tunnel"}.items():
+        assert re.search(rf"^ *{option}  +{value}\b", told, re.MULTILINE), option
