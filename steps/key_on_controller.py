@@ -50,9 +50,9 @@ def fingerprint(vault: Vault, site: Site) -> str:
 
 
 def installed(vault: Vault, site: Site, path: str) -> Part | None:
-    """The same bytes, in whatever form they are: strongSwan reads them all."""
+    """A copy, in the form that strongSwan reads; what is here stays as it is."""
     key = read_if_there(vault.key(site))
-    return File(path, key, "400", secret=True) if key else None
+    return File(path, pki.as_pkcs8(key), "400", secret=True) if key else None
 
 
 def _request(vault: Vault, site: Site) -> Sequence[Part]:

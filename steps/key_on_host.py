@@ -54,9 +54,9 @@ def fingerprint(vault: Vault, site: Site) -> str:
     return certificate_request.csr_fingerprint(request) if request else ""
 
 
-def installed(vault: Vault, site: Site, path: str) -> Part | None:  # noqa: ARG001 - only its host has the key
+def installed(vault: Vault, site: Site, path: str) -> Part | None:
     """A copy, made on the host."""
-    return InstalledKey(path, original(site))
+    return InstalledKey(path, original(site), fingerprint(vault, site))
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,22 @@ class HostKey(Part):
         if not self.made_here:
             source = f"if [ -e {quote(in_use)} ]; then cat -- {quote(in_use)}; else {source}; fi"
             summary += f" (where there is one in {in_use}, keep that)"
-        sound = quote('openssl pkey -in "$new" -noout')
         return Change(
             summary=summary,
-            apply=f"(umask 077; mkdir -p -- {DIRECTORY})\n{source} | rb_put {quote(path)} 600 root:root {sound}",
+            apply=f"(umask 077; mkdir -p -- {DIRECTORY})\n{source} | rb_put {quote(path)} 600 root:root {_SOUND}",
             undo=set_aside(path),
             diff=f"+ private key {path} (never shown)",
         )
 
 
 NO_KEY: Final = "no key"
+_SOUND: Final = quote('openssl pkey -in "$new" -passin pass: -noout')
+"""A pipe may have ended early: what it was to write must be a key."""
+
+
+def _pkcs8(path: str) -> str:
+    """Shell that prints a key as strongSwan reads it."""
+    return f"openssl pkey -in {path} -passin pass: 2>/dev/null"
 
 
 def _state(path: str) -> str:
@@ -198,10 +204,15 @@ def _wanted(fqdn: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class InstalledKey(Part):
-    """The key where strongSwan looks for it: a copy of the original, made on the host."""
+    """The key where strongSwan looks for it: a copy of the original, made on the host.
+
+    In PKCS#8 PEM, as `pki.as_pkcs8` has it, whatever form the original is in.
+    """
 
     path: str
     source: str
+    public: str
+    """SHA-256 of the public key that belongs to it, as `pki.public_fingerprint` has it."""
 
     @property
     def key(self) -> str:
@@ -209,20 +220,15 @@ class InstalledKey(Part):
         return f"file {self.path}"
 
     def probe(self) -> str:
-        """The copy's state without its digest, and whether it holds what the original does."""
-        path, source = quote(self.path), quote(self.source)
-        return (
-            f"{_state(path)}\n"
-            f"if [ ! -e {source} ]; then echo later\n"
-            f"elif cmp -s -- {source} {path}; then echo same; else echo other; fi"
-        )
+        """The copy's state without its digest, which key it is, and its form. The original is another part's matter."""
+        path = quote(self.path)
+        form = f"if {_pkcs8(path)} | cmp -s -- - {path}; then echo PKCS#8; else echo other; fi"
+        return f"{_state(path)}\n{_public(path)}\n{form}"
 
     def judge(self, found: Reading) -> Finding:
-        """In order when it does, for root's eyes only."""
-        state, held = found.text.splitlines()
-        if held == "later":
-            return Finding(self.key, Verdict.LATER, "known after key")
-        if (state, held) == ("file 400 root:root", "same"):
+        """In order when it is the site's, for root's eyes only."""
+        state, public, form = found.text.splitlines()
+        if (state, public, form) == ("file 400 root:root", self.public, "PKCS#8"):
             return self.in_order()
         if state.split(" ", 1)[0] not in {"absent", "file", "link"}:
             return self.unknown(f"a {state.split(' ', 1)[0]} is at {self.path}: move it out of the way")
@@ -230,7 +236,7 @@ class InstalledKey(Part):
         change = Change(
             summary=f"{'create' if state == 'absent' else 'change'} {self.path} (400, root:root), from {self.source}",
             save=f"rb_save {path}",
-            apply=f"rb_parents {path}\nrb_put {path} 400 root:root <{quote(self.source)}",
+            apply=f"rb_parents {path}\n{_pkcs8(quote(self.source))} | rb_put {path} 400 root:root {_SOUND}",
             undo=f"rb_restore {path}",
             settle=f"rb_tidy {path}",
             diff=f"--- {self.path}\n+++ {self.path}\n+ (a private key, not shown)",

@@ -74,6 +74,19 @@ def load_key(data: bytes) -> PrivateKey:
     )
 
 
+def as_pkcs8(data: bytes) -> bytes:
+    """Give a private key in the form that strongSwan reads of every kind: PKCS#8 PEM, and nothing else in the file.
+
+    Of a PEM file it reads the first block alone, and `openssl ecparam -genkey` writes the curve's parameters there.
+
+    Raises:
+        CertificateError: From `load_key`.
+    """
+    return load_key(data).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
@@ -110,9 +123,3 @@ def to_pem(cert: x509.Certificate) -> bytes:
 def days_left(cert: x509.Certificate, at: datetime) -> int:
     """Count the whole days from `at` (with a time zone) to the end of validity; negative once it has expired."""
     return math.floor((cert.not_valid_after_utc - at) / timedelta(days=1))
-
-
-def renewal_due(cert: x509.Certificate, at: datetime) -> bool:
-    """Say whether two thirds of the lifetime have passed: when Let's Encrypt asks for renewal, whatever the length."""
-    lifetime = cert.not_valid_after_utc - cert.not_valid_before_utc
-    return at >= cert.not_valid_before_utc + lifetime * 2 / 3

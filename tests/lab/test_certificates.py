@@ -185,7 +185,9 @@ def test_no_part_of_a_key_has_left_its_host(product: Product, applied: Applied) 
 def test_keys_on_the_hosts_are_for_root_alone_and_the_admin_s_own_is_as_it_was(product: Product) -> None:
     for site in SITES:
         original, copy = ORIGINAL.format(site=site), f"/etc/swanctl/private/{site}.example.test.key"
-        state = product.lab.root(site, f"stat -c '%a %U' {original} {copy}; cmp {original} {copy} && echo same").stdout
+        state = product.lab.root(
+            site, f"stat -c '%a %U' {original} {copy}; openssl pkey -in {original} | cmp - {copy} && echo same"
+        ).stdout
         assert state.split() == ["600", "root", "400", "root", "same"]
     assert key_of(product, "vps4")[0] == 0x30, "still DER"
     ca = product.lab.directory / ".runbook" / "authority" / "ca.key"
@@ -230,8 +232,6 @@ def test_rollback_of_all_gives_back_the_hosts_before_and_destroys_no_key(
 ) -> None:
     keys = {site: key_of(product, site) for site in SITES}
     done = product.run("rollback", "--all", "--yes")
-    if "ask again" in done.out:  # a key was lost meanwhile: that shows once what covered it is gone
-        done = product.run("rollback", "--all", "--yes")
     assert done.code == 0, done.out + done.err
     now = {site: picture(product.lab, site) for site in SITES}
     assert {site: snapshot.diff(fresh[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
