@@ -207,8 +207,9 @@ def _new_order(account: Account, csr_pem: bytes, replaced: x509.Certificate | No
     network.replaces = _certificate_id(replaced) if replaced and _has(client, "renewalInfo") else ""
     try:
         return client.new_order(csr_pem)
-    except messages.Error as error:
-        if not network.replaces or _kind(error) == "rateLimited":
+    except (messages.Error, errors.ConflictError) as error:  # 409, as for `alreadyReplaced`, is the library's own error
+        limited = isinstance(error, messages.Error) and _kind(error) == "rateLimited"
+        if limited or not network.replaces:
             raise
         network.replaces = ""
         return client.new_order(csr_pem)
