@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from steps import inherited
+from steps.charon_settings import charon_settings
 from steps.section import Section
 from steps.styles import others, style_of
 
@@ -46,12 +47,15 @@ class IpsecInstallation(Section):
         if other := inherited.other_daemon(facts):
             return other
         style = style_of(self.site(target))
+        settings, loaded = charon_settings(style.unit)
         rivals = tuple(each.packages[0] for each in others(style))
         return [
             inherited.SoundConf(),
+            settings,  # before the daemon that reads it
             # before the packages, or the new daemon starts without the port that the old one holds; and rollback has
             # the package again before it starts the daemon
             *(Masked(each.unit, "two daemons would fight for UDP port 500") for each in others(style)),
             Packages((*style.packages, *self.network.ipsec.extra_packages), rivals=rivals),
             Service(style.unit),
+            loaded,
         ]

@@ -65,7 +65,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "PrivateKey": ("absent\n", "file 644 root:root 0\n"),
     "HostKey": ("absent\nno key\n", "file 644 a:b\n0\n"),
     "HostRequest": ("0\n",),
-    "InstalledKey": ("absent\nother\n", "file 644 root:root\nsame\n"),
+    "InstalledKey": ("absent\nno key\nother\n", "file 644 root:root\n0\nPKCS#8\n"),
     "CaCertificate": ("absent\n",),
     "SiteCertificate": ("absent\n",),
     "NoChallenges": ("/var/lib/acme-challenge/.well-known/acme-challenge/token\n",),
@@ -87,9 +87,10 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "ByAbility": ("AES_GCM_16 AES_CBC PRF_HMAC_SHA2_384 ECP_384\nopenssl\nunknown\n--\nabsent\n",),
     "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),
     "Tunnel": ("",),
+    "LoadedSettings": ("stale\n",),
 }
 """What a part may read so that something is to be done; of those not named here, only the reading is sent."""
-READ_ONLY: Final = {"SoundConf", "Later", "Told", "NotIfupdown", "Counterpart", "WayIn"}
+READ_ONLY: Final = {"SoundConf", "CertificatesInUse", "Later", "Told", "NotIfupdown", "Counterpart", "WayIn"}
 
 
 STAGES: Final = ("nothing", "requested", "issued")
