@@ -137,6 +137,10 @@ class Lab:
         """Count what passes between the sites meanwhile: packets of ESP; of the private, and `more`, in the clear."""
         return capture(self.layout.namespace("switch"), "wan", ULA_PREFIX, *more)
 
+    def new_authority(self, *, chain_length: int) -> None:
+        """Put another ACME CA in the old one's place, with another root; `trust-anchor.pem` is that one then."""
+        services.restart_authority(self.layout, chain_length=chain_length)
+
     def wait_for_ssh(self, host: str, patience: float = BOOT_PATIENCE) -> None:
         """Wait until the host is up and its sshd answers."""
         place = require_host(host)

@@ -29,6 +29,7 @@ PEBBLE_ENVIRONMENT = {
     "PEBBLE_CHAIN_LENGTH": "3",
     "PEBBLE_ALTERNATE_ROOTS": "1",
     "PEBBLE_VA_NOSLEEP": "1",
+    "PEBBLE_AUTHZREUSE": "0",  # so that each order is a challenge
 }
 
 CERTIFICATE_REQUESTS = f"""\
@@ -96,8 +97,16 @@ def start(layout: Layout) -> None:
     if NAMES not in running:
         _start_names(layout)
     if AUTHORITY not in running:
-        _start_authority(layout)
+        _start_authority(layout, PEBBLE_ENVIRONMENT)
         trust_anchor(layout).write_text(_fetch_root(layout))
+
+
+def restart_authority(layout: Layout, *, chain_length: int) -> None:
+    """Have another CA in the old one's place, with so many CA certificates between its root and what it issues."""
+    running = processes.recorded(layout.process_directory, AUTHORITY)
+    processes.end([running] if running else [])
+    _start_authority(layout, {**PEBBLE_ENVIRONMENT, "PEBBLE_CHAIN_LENGTH": str(chain_length)})
+    trust_anchor(layout).write_text(_fetch_root(layout))
 
 
 def _launch(layout: Layout, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
@@ -147,7 +156,7 @@ def _start_names(layout: Layout) -> None:
     )
 
 
-def _start_authority(layout: Layout) -> None:
+def _start_authority(layout: Layout, environment: dict[str, str]) -> None:
     directory = layout.directory / "services"
     settings = {
         "listenAddress": f":{ACME_PORT}",
@@ -162,7 +171,7 @@ def _start_authority(layout: Layout) -> None:
     config = directory / "pebble.json"
     config.write_text(json.dumps({"pebble": settings}, indent=2))
     argv = ["pebble", "-config", str(config), "-dnsserver", f"{CA.ipv4}:53"]
-    _launch(layout, AUTHORITY, argv, PEBBLE_ENVIRONMENT)
+    _launch(layout, AUTHORITY, argv, environment)
 
 
 def _fetch_root(layout: Layout, patience: float = 20.0) -> str:

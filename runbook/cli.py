@@ -181,36 +181,35 @@ def resume(
 
 
 def _apply(command: str, file: Path, *, yes: bool, json: bool, wanted: Mapping[str, bool]) -> int:
-    from runbook.lock import Owner
+    from runbook.carrying import carry_out
     from runbook.session import Session, refuse_without_answer
 
     refuse_without_answer(yes=yes, json=json)
     flags = [flag for flag, given in wanted.items() if given]
     with Session(file, command, yes=yes, json=json, wanted=flags) as session:
-        session.finish_step_on_interrupt(session.again)
         if command == "resume":
             session.tell_unfinished()
-        try:
-            session.executor.connect(Owner.this_process(), proving=True)
-            plans = session.executor.apply()
-        except RunbookError as stopped:
-            session.tell_how_to_go_on(stopped)
-            report = session.report(session.executor.plans, stopped.exit_code)
-            if json:
-                typer.echo(report)
-            raise
-        code = _failure_code(session.executor)
-        report = session.report(plans, code)
-        if json:
-            typer.echo(report)
-        elif code:
-            session.terminal.line(f"not finished; when it is mended, go on with: {session.again}")
-            for name in session.document.to_take_back():
-                session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
-        else:
-            changes = sum(len(found) for plan in plans for found in plan.changes.values())
-            session.terminal.line(f"done: {changes} changes made, every step is in order")
-    return code
+        return carry_out(session, file, json=json)
+
+
+@app.command()
+def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    file: File = SITES,
+    yes: Yes = False,
+    json: Json = False,
+    site: Annotated[str, typer.Option("--site", autocompletion=site_names, help="Renew this site's alone.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Renew at once what is not due, too.")] = False,
+    install_timer: Annotated[bool, typer.Option("--install-timer", help="Have systemd do it twice a day.")] = False,
+    remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Have systemd do it no more.")] = False,
+) -> None:
+    """Renew the certificates that are due, and have the tunnels go on by them without an interruption."""
+    from runbook import renewing
+
+    if not (install_timer or remove_timer):
+        raise typer.Exit(renewing.renew(file, only=site, yes=yes, json=json, force=force))
+    if force or json or site or (install_timer and remove_timer):
+        raise UsageError("that cannot be combined", hint="give --install-timer or --remove-timer alone")
+    raise typer.Exit(renewing.timer(file, wanted=install_timer, yes=yes))
 
 
 @app.command()
@@ -226,6 +225,7 @@ def rollback(
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
     """Undo what steps changed, the last first, showing first what; asks about what others changed since."""
+    from runbook.carrying import failure_code
     from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
     from runbook.undo import undo
@@ -242,7 +242,7 @@ def rollback(
         session.finish_step_on_interrupt(session.again)
         session.executor.connect(Owner.this_process())
         undo(session, names, yes=yes)
-        code = _failure_code(session.executor)
+        code = failure_code(session.executor)
     raise typer.Exit(code)
 
 
@@ -251,12 +251,13 @@ def status(file: File = SITES, json: Json = False) -> None:
     """Say where each target stands, and what comes next."""
     from runbook.session import Session
     from runbook.status import failed, standing
+    from steps.renewal import standings
 
     with Session(file, "status", yes=True, json=json) as session:
         session.tell_unfinished()
         session.executor.connect()
         plans = session.executor.audit()
-        for each in (*failed(session.executor.failures), *standing(plans)):
+        for each in (*failed(session.executor.failures), *standing(plans), *standings(session.network)):
             session.terminal.line(str(each))
         code = _audit_code(session.executor, plans)
         report = session.report(plans, code)
@@ -289,6 +290,7 @@ def report(
 @app.command()
 def unlock(file: File = SITES, yes: Yes = False) -> None:
     """Free hosts that another run holds, after saying who holds them. Do it only when that run is over."""
+    from runbook.carrying import failure_code
     from runbook.session import Session, refuse_without_answer
     from runbook.unlock import unlock as free
 
@@ -296,7 +298,7 @@ def unlock(file: File = SITES, yes: Yes = False) -> None:
     with Session(file, "unlock", yes=yes, json=False) as session:
         session.executor.connect()
         free(session, yes=yes)
-        code = _failure_code(session.executor)
+        code = failure_code(session.executor)
     raise typer.Exit(code)
 
 
@@ -356,11 +358,6 @@ def _audit_code(executor: Executor, plans: Sequence[Plan]) -> int:
     if unreachable:
         return 5 if 5 in unreachable else max(unreachable)  # noqa: PLR2004 - the documented exit code
     return 0 if all(plan.in_order for plan in plans) else 3
-
-
-def _failure_code(executor: Executor) -> int:
-    codes = [error.exit_code for error in executor.failures.values()]
-    return min(codes, default=0)
 
 
 def _audit_words(plans: Sequence[Plan], code: int) -> str:

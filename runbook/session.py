@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from runbook.events import Event, Plan
     from runbook.executor import Confirm
     from runbook.host import Exchange
+    from runbook.step import Step
     from steps.network import Network
 
 IMAGES: Final = "/var/lib/ipsec-runbook/images"
@@ -47,10 +48,19 @@ IMAGES: Final = "/var/lib/ipsec-runbook/images"
 class Session:
     """Holds what a command needs, and closes it."""
 
-    def __init__(
-        self, file: Path, command: str, *, yes: bool, json: bool, wanted: Collection[str] = frozenset()
+    def __init__(  # noqa: PLR0913 - each is what commands differ in
+        self,
+        file: Path,
+        command: str,
+        *,
+        yes: bool,
+        json: bool,
+        wanted: Collection[str] = frozenset(),
+        steps: Callable[[Network], Sequence[Step]] = procedure,
     ) -> None:
-        """Read `file` and describe the targets; nothing is connected yet. `wanted`: the flags of what is offered.
+        """Read `file` and describe the targets; nothing is connected yet.
+
+        `wanted` are the flags of what is offered, `steps` what is to be worked through.
 
         Raises UsageError for a `sites.yaml` that cannot be followed, or when there is nobody to ask.
         """
@@ -59,7 +69,7 @@ class Session:
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
         self.narrator = Narrator(self.terminal, self._places(), asking=self.interactive and not yes)
-        self._steps = procedure(self.network)
+        self._steps = steps(self.network)
         self._keys = KeyRing()
         self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from runbook.script import Reading
 
 
+REMOVED: Final = "/run/ipsec-runbook-ca-removed"
+"""Touched when a CA certificate is taken away: a charon that has read its files before that must read them anew."""
+
+
 def ca_name(certificate: x509.Certificate) -> str:
     """The file name of a CA certificate: what it says it is, and what it is."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -88,6 +92,7 @@ class CaCertificates(Part):
                     f"mkdir -p -- {quote(self.directory)}",
                     *(f"{{ {embed(files[n].content)}}} | rb_put {quote(files[n].path)} 644 root:root" for n in put),
                     *(f"rb_remove {quote(f'{self.directory}/{name}')}" for name in stale),
+                    *([f": >{REMOVED}"] if stale else []),
                 ]
             ),
             undo=_UNDO.format(directory=quote(self.directory), ours=self._ours),

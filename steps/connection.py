@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from runbook.step import Later
 from steps import inherited, pki
-from steps.credentials import ca_files
+from steps.credentials import ca_files, neighbours
+from steps.loaded import LoadedConnection
 from steps.section import Section
-from steps.site_certificate import settled_chain, trust_anchors
+from steps.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.style import Wanted
 from steps.styles import others, style_of
 
@@ -49,7 +51,8 @@ class Connection(Section):
     What the article sets and what is set here unless you say otherwise, by the names of ipsec.conf:
 
         ikelifetime   60m  4h, and every 24h both ends prove themselves anew; with `config: stroke` 24h, for ipsec.conf
-                           has one time for both. Only a new proof looks at certificates, and it may interrupt a tunnel.
+                           has one time for both. Only a new proof looks at certificates; a new IKE SA is there before
+                           the old one goes (make_before_break, set in /etc/strongswan.d/ipsec-runbook.conf).
         keylife       20m  1h: still far from the 2^32 packets that end a key (RFC 4303, 3.3.3).
         rekeymargin   3m   9m: a successor is made one to two times this before the end.
         keyingtries   1    forever: after one try, a tunnel whose other end was away stays down.
@@ -69,16 +72,24 @@ class Connection(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
         """For each link of the site: its file, and what charon has loaded of it."""
         site = self.site(target)
-        chain = settled_chain(self.network, site, self.vault)
+        chain = verified_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
         ends = self.network.ends(site)
         wanted = None
         if chain and authorities:
             loaded = pki.split_chain(b"".join(authorities.values()))
-            chains = {end.there.name: settled_chain(self.network, end.there, self.vault) for end in ends}
+            chains = {end.there.name: verified_chain(self.network, end.there, self.vault) for end in ends}
             roots = {name: each.anchor for name, each in chains.items() if each}
             wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)), roots)
         style = style_of(site)
         elsewhere = [part for other in others(style) for part in other.no_connections(ends)]
         by_hand = inherited.connections(end.connection for end in ends)
-        return [*by_hand, *elsewhere, *style.connections(ends, wanted)]
+        return [*by_hand, *elsewhere, *map(self._settled, style.connections(ends, wanted))]
+
+    def _settled(self, part: Part) -> Part:
+        """The part; what is to be loaded is known later where a certificate is about to be renewed."""
+        if not isinstance(part, LoadedConnection):
+            return part
+        sites = neighbours(self.network, part.end.here)
+        settled = all(settled_chain(self.network, each, self.vault) for each in sites)
+        return part if settled else Later("loaded connection", part.end.connection, "certificate")

@@ -10,7 +10,7 @@ from steps import inherited, pki
 from steps.authorities import CaCertificates, ca_name
 from steps.key_places import place_of
 from steps.section import Section
-from steps.site_certificate import settled_chain, trust_anchors
+from steps.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.styles import others, style_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ class Credentials(Section):
         style = style_of(site)
         key_path, leaf_path = style.key_path(site), style.leaf_path(site)
         chain = settled_chain(self.network, site, self.vault)
-        key = place_of(self.network).installed(self.vault, site, key_path) if chain else None
-        authorities = ca_files(self.network, site, self.vault)
+        certified = verified_chain(self.network, site, self.vault)  # a renewed certificate is for the same key
+        key = place_of(self.network).installed(self.vault, site, key_path) if certified else None
+        settled = all(settled_chain(self.network, each, self.vault) for each in neighbours(self.network, site))
+        authorities = ca_files(self.network, site, self.vault) if settled else {}
         shown = [chain.leaf, *chain.intermediates] if chain and style.chained else [chain.leaf] if chain else []
         later = {path: Later("file", path, "certificate") for path in (key_path, leaf_path)}
         elsewhere = [part for other in others(style) for part in other.no_credentials(site)]
@@ -71,12 +73,15 @@ class Credentials(Section):
         ]
 
 
+def neighbours(network: Network, site: Site) -> Sequence[Site]:
+    """The site, and those that it is linked to."""
+    return [site, *(end.there for end in network.ends(site))]
+
+
 def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
     """Each CA certificate needed to verify the site and its peers, PEM by file name; none while one is not known."""
-    peers = [site, *(end.there for end in network.ends(site))]
-    chains = [settled_chain(network, each, vault) for each in peers]
     wanted = trust_anchors(network, vault)
-    for chain in chains:
+    for chain in (verified_chain(network, each, vault) for each in neighbours(network, site)):
         if chain is None:
             return {}
         wanted = [*wanted, *chain.intermediates]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
+from steps.authorities import REMOVED, ca_name
+from steps.style import OUR_CA_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,8 @@ class LoadedConnection(Part):
     path: str
     wanted: Wanted = field(repr=False)
     follows: tuple[str, ...] = ()
+    certificates_only: bool = False
+    """A renewal's view: what else differs waits for an apply, and a daemon that has nothing loaded will load all."""
 
     @property
     def key(self) -> str:
@@ -39,18 +43,22 @@ class LoadedConnection(Part):
         return f"loaded connection {self.end.connection}"
 
     def probe(self) -> str:
-        """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read the file.
+        """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read its files.
 
         Nothing that others have loaded is printed: what they change is not a change of ours.
         """
         style, name, path = self.style, self.end.connection, quote(self.path)
         remote = " ".join(f"-{each.version},{each}" for each in self.end.remote_ts)
+        kept = "|".join(quote(ca_name(each)) for each in self.wanted.authorities) or "-"
         ours = " ".join(f"-e {style.mark(each)}" for each in (self.wanted.leaf, *self.wanted.authorities))
         return f"""\
 command -v {style.program} >/dev/null || {{ echo 'not installed'; exit 0; }}
 {{ {style.view(name)}; }} || {{ echo 'not running'; exit 0; }}
 echo --
 {{ {style.held}; }} | grep -F {ours} | sort -u
+for file in {quote(style.ca_directory)}/{OUR_CA_FILES}; do
+    case "${{file##*/}}" in {kept}) ;; *) [ ! -e "$file" ] || printf '%s stale\\n' "${{file##*/}}" ;; esac
+done
 echo --
 for there in {remote}; do
     ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
@@ -60,8 +68,9 @@ if {style.trapped(name)}; then echo trapped; fi
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 [ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
+changed=$(stat -c %.Z {path} {REMOVED} 2>/dev/null | sort -n | tail -n 1)
 journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)})$")} -n 1 |
-    awk -v changed="$(stat -c %.Z {path})" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
+    awk -v changed="$changed" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
 
     def judge(self, found: Reading) -> Finding:
         """In order when charon lists all as wanted, and has read the file since its last change."""
@@ -83,17 +92,21 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
     def _problems(self, text: str) -> list[str]:
         last = text.rstrip().rpartition("\n")[2]
         if last in {"not installed", "not running"}:
-            return [f"charon is {last}"]
+            return [] if self.certificates_only else [f"charon is {last}"]
         viewed, held, routes, trapped, file = text.split("--\n")
         differences = self.style.differences(self.end, self.wanted, viewed)
+        if self.certificates_only:
+            return [] if differences is None else [*self._missing(held), *self._unread(file)]
         if self._ignored:
             return [] if differences is None else [f"charon has loaded {self.end.connection}, which it is to ignore"]
         if differences is None:
             return [f"charon has not loaded {self.end.connection}"]
         untrapped = [UNTRAPPED] if self.end.start == "trap" and not trapped.strip() else []
-        stale = ["charon has not read the file since it was changed"] if file.strip() == "stale" else []
         unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
-        return [*differences, *self._missing(held), *stale, *untrapped, *unsourced]
+        return [*differences, *self._missing(held), *self._unread(file), *untrapped, *unsourced]
+
+    def _unread(self, file: str) -> list[str]:
+        return ["charon has not read its files since they were changed"] if file.strip() == "stale" else []
 
     def _unsourced(self, routes: str) -> list[str]:
         """Where routes lead that should have a source, and have none.
@@ -104,7 +117,7 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
         return [each.split()[0] for each in routes.splitlines() if not (passes_on and each.endswith(" ipsec0"))]
 
     def _missing(self, listing: str) -> list[str]:
-        """The certificates that charon does not hold, in words."""
+        """The certificates that charon does not hold, and those that it is not to hold any more, in words."""
         held = dict(line.split(" ") for line in listing.splitlines())
         leaf = held.get(self.style.mark(self.wanted.leaf))
         own = []
@@ -112,10 +125,11 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
             own = [f"charon has not loaded the certificate of {self.end.here.fqdn}"]
         elif leaf != "key":
             own = [f"charon has no private key for the certificate of {self.end.here.fqdn}"]
-        return own + [
-            f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}"
-            for each in self.wanted.authorities
-            if self.style.mark(each) not in held
+        missing = [each for each in self.wanted.authorities if self.style.mark(each) not in held]
+        return [
+            *own,
+            *(f"charon has not loaded the CA certificate {each.subject.rfc4514_string()}" for each in missing),
+            *(f"charon is to forget the CA certificate of {name}" for name, what in held.items() if what == "stale"),
         ]
 
     def _load(self, problems: Sequence[str]) -> Change:

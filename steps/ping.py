@@ -11,6 +11,7 @@ from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
 from steps import catalogue, new_keys, pings
 from steps.both_ends import explained, listen, listening, moment
+from steps.certificates_in_use import certificates_in_use
 from steps.negotiated import negotiated_problems, weaker
 from steps.section import Section, lan_target
 from steps.styles import style_of
@@ -46,6 +47,10 @@ class PingTest(Section):
     (with `config: stroke`: ipsec up ula-net-vps4, ipsec statusall). A tunnel that is down because `start: add` leaves
     it to you, or because of `start: ignore`, is in order, and is not pinged.
 
+    A tunnel goes on by the certificates that it came up with, whatever is loaded since, and shows them again when its
+    ends prove themselves anew. So after a renewal a new IKE SA is made beside the old one, which goes once the other
+    end has seen the new certificate: the tunnel is not interrupted.
+
     To check by hand that it is encrypted: `tcpdump -n 'esp or udp port 4500'` on the outer interface shows the packets,
     and `tcpdump -n net fdd7:5938:e2e6::/48` there shows none.
 
@@ -57,8 +62,9 @@ class PingTest(Section):
     needs: ClassVar[tuple[str, ...]] = ("connection", "ipsec-firewall")
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
-        """The tunnels that this site initiates, up and as planned."""
-        return [Tunnel(end) for end in self.network.ends(self.site(target)) if end.initiates]
+        """The tunnels that this site initiates, up and as planned, by the certificates that their ends have now."""
+        ends = [end for end in self.network.ends(self.site(target)) if end.initiates]
+        return [*map(Tunnel, ends), *(certificates_in_use(end, self.vault) for end in ends)]
 
     def checks(self) -> Sequence[Check]:
         """Both ends' view of each tunnel, and pings through it."""

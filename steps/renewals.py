@@ -47,6 +47,13 @@ class Renewal:
     ask_again: datetime | None = None
     failing_since: datetime | None = None
     why: str = ""
+    to_show: tuple[str, ...] = ()
+    """The links through which it has not been shown yet, since it took another one's place."""
+
+    @classmethod
+    def of(cls, leaf: x509.Certificate, to_show: tuple[str, ...] = ()) -> Renewal:
+        """Of a certificate of which nothing else is known."""
+        return cls(f"{leaf.serial_number:x}", to_show=to_show)
 
     def suggested(self, suggestion: Suggestion | None) -> Renewal:
         """With the authority's word, or with its silence."""
@@ -62,6 +69,10 @@ class Renewal:
         """With an attempt that failed."""
         return replace(self, failing_since=self.failing_since or at, why=why)
 
+    def shown(self, link: str) -> Renewal:
+        """With one link less through which it is still to be shown."""
+        return replace(self, to_show=tuple(each for each in self.to_show if each != link))
+
     def keep(self, vault: Vault, site: Site, controller: Target) -> None:
         """Write it down."""
         times = {name: value.isoformat() for name in _TIMES if (value := getattr(self, name))}
@@ -71,15 +82,16 @@ class Renewal:
 
 def renewal_of(vault: Vault, site: Site, leaf: x509.Certificate) -> Renewal:
     """What is known of the renewal of a site's certificate."""
-    serial = f"{leaf.serial_number:x}"
+    unknown = Renewal.of(leaf)
     kept = read_if_there(vault.renewal(site))
     try:
         entry = json.loads(kept or b"{}")
         times = {name: datetime.fromisoformat(entry[name]) for name in _TIMES if entry.get(name)}
-        known = Renewal(**{**entry, **times}) if entry else Renewal(serial)
+        shown = {"to_show": tuple(entry.get("to_show", ()))}
+        known = Renewal(**{**entry, **times, **shown}) if entry else unknown
     except (ValueError, TypeError):  # damaged: it is made again
-        return Renewal(serial)
-    return known if known.serial == serial else Renewal(serial)
+        return unknown
+    return known if known.serial == unknown.serial else unknown
 
 
 def due_at(leaf: x509.Certificate, renewal: Renewal) -> datetime:

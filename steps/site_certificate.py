@@ -12,7 +12,7 @@ from runbook.step import CONTROLLER, Change, Finding, Part
 from steps import chains, pki
 from steps.certificate_sources import SOURCES, source_of
 from steps.key_places import place_of
-from steps.renewals import ASKED_FOR, is_due, renewal_of, standing
+from steps.renewals import ASKED_FOR, Renewal, is_due, renewal_of, standing
 from steps.style import OUR_CA_FILES
 from steps.styles import style_of
 from steps.vault import put, read_if_there, set_aside
@@ -48,6 +48,19 @@ def verified_chain(network: Network, site: Site, vault: Vault) -> chains.Chain |
         return verify(network, site, vault, bundle) if bundle else None
     except (RunbookError, OSError):
         return None
+
+
+def good_leaf(network: Network, site: Site, vault: Vault) -> x509.Certificate | None:
+    """The site's certificate, if it is good by itself, wherever its chain leads; None where there is none such."""
+    bundle = read_if_there(vault.certificate(site))
+    try:
+        leaf = pki.split_chain(bundle)[0] if bundle else None
+        if leaf is None or pki.public_fingerprint(leaf) != place_of(network).fingerprint(vault, site):
+            return None
+        chains.check_leaf(leaf, site.fqdn, datetime.now(UTC))
+    except RunbookError:
+        return None
+    return leaf
 
 
 def settled_chain(network: Network, site: Site, vault: Vault) -> chains.Chain | None:
@@ -89,16 +102,19 @@ class SiteCertificate(Part):
         try:
             leaf = verify(self.network, self.site, self.vault, bundle).leaf
         except RunbookError as error:
-            return self._unfit(bundle, error)
+            return self._unfit(error)
         renewal = renewal_of(self.vault, self.site, leaf)
         stands = standing(leaf, renewal)
         if is_due(leaf, renewal):
             return self.drift(self._change(f"renew the certificate for {self.site.fqdn}: {stands}", stands))
         return self.in_order(stands)
 
-    def _unfit(self, bundle: bytes, error: RunbookError) -> Finding:
-        """The finding that it does not verify; one that costs is not obtained again where that would not help."""
-        leaf = self._good_leaf(bundle)
+    def _unfit(self, error: RunbookError) -> Finding:
+        """The finding that it does not verify; one that costs is not obtained again where that would not help.
+
+        Where it is good by itself, the fault lies with its chain or our anchors: another order would end the same way.
+        """
+        leaf = good_leaf(self.network, self.site, self.vault)
         if leaf is None or renewal_of(self.vault, self.site, leaf).due:
             return self.drift(self._issued(str(error)))
         source = source_of(self.network)
@@ -109,16 +125,6 @@ class SiteCertificate(Part):
             f"{error}; {self.path} is kept: look at trust_anchors in sites.yaml, or have another one issued by "
             "`runbook renew --force`"
         )
-
-    def _good_leaf(self, bundle: bytes) -> x509.Certificate | None:
-        """The certificate where the fault lies with the chain or our anchors: another order would end the same way."""
-        try:
-            leaf = pki.split_chain(bundle)[0]
-            chains.check_leaf(leaf, self.site.fqdn, datetime.now(UTC))
-            ours = place_of(self.network).fingerprint(self.vault, self.site)
-        except RunbookError:
-            return None
-        return leaf if pki.public_fingerprint(leaf) == ours else None
 
     def _issued(self, why: str) -> Change:
         return self._change(source_of(self.network).offer(self.network, self.site), why)
@@ -138,8 +144,9 @@ class SiteCertificate(Part):
         controller = hosts[CONTROLLER]
         replaced = verified_chain(self.network, self.site, self.vault)
         if replaced is None:
-            bundle = self._held_by_host(hosts[self.site.name]) if source_of(self.network).COST else b""
-            self._keep(controller, bundle or self._issue(hosts, None))
+            costs = source_of(self.network).COST
+            bundle = _held_by_host(self.network, self.site, self.vault, hosts[self.site.name]) if costs else b""
+            self._replace(controller, bundle or self._issue(hosts, None))
             return
         try:
             self._renew(hosts, replaced.leaf)
@@ -163,7 +170,7 @@ class SiteCertificate(Part):
         except RunbookError as error:
             what = "the certificate that was issued cannot be used"
             raise StepError(f"{what}: {error}", hint="look at trust_anchors in sites.yaml") from error
-        self._keep(hosts[CONTROLLER], bundle)
+        self._replace(hosts[CONTROLLER], bundle)
 
     def _unusable(self, kept: bytes, leaf: x509.Certificate) -> bytes:
         """What was issued after `leaf` for the same key, with what came with it; nothing where nothing was."""
@@ -177,19 +184,27 @@ class SiteCertificate(Part):
     def _issue(self, hosts: Mapping[str, Target], replaced: x509.Certificate | None) -> bytes:
         return source_of(self.network).issue(self.network, self.vault, self.site, hosts, replaced)
 
+    def _replace(self, controller: Target, bundle: bytes) -> None:
+        """Keep it for good. The tunnels stand by the one before it, where there was one, until it is shown there."""
+        if self.path.is_file():
+            links = tuple(end.link.name for end in self.network.ends(self.site))
+            Renewal.of(pki.split_chain(bundle)[0], to_show=links).keep(self.vault, self.site, controller)
+        self._keep(controller, bundle)
+
     def _keep(self, controller: Target, bundle: bytes) -> None:
         """With every chain offered."""
         controller.run(put(self.path, bundle, "644"), purpose="keep a certificate")
 
-    def _held_by_host(self, host: Target) -> bytes:
-        """The certificate with its chain that the host has for this very key, if it is good: none is ordered then."""
-        style = style_of(self.site)
-        leaf, authorities = quote(style.leaf_path(self.site)), f"{style.ca_directory}/{OUR_CA_FILES}"
-        look = f"[ ! -e {leaf} ] || {{ cat {leaf}; cat {authorities} 2>/dev/null; }} || true"
-        there = host.run(look, purpose="look for a certificate").stdout
-        bundle = there.encode("utf-8", "surrogateescape")
-        try:
-            chain = verify(self.network, self.site, self.vault, bundle)
-        except RunbookError:
-            return b""
-        return b"" if is_due(chain.leaf, renewal_of(self.vault, self.site, chain.leaf)) else bundle
+
+def _held_by_host(network: Network, site: Site, vault: Vault, host: Target) -> bytes:
+    """The certificate with its chain that the host has for this very key, if it is good: none is ordered then."""
+    style = style_of(site)
+    leaf, authorities = quote(style.leaf_path(site)), f"{style.ca_directory}/{OUR_CA_FILES}"
+    look = f"[ ! -e {leaf} ] || {{ cat {leaf}; cat {authorities} 2>/dev/null; }} || true"
+    there = host.run(look, purpose="look for a certificate").stdout
+    bundle = there.encode("utf-8", "surrogateescape")
+    try:
+        chain = verify(network, site, vault, bundle)
+    except RunbookError:
+        return b""
+    return b"" if is_due(chain.leaf, renewal_of(vault, site, chain.leaf)) else bundle

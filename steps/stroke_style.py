@@ -17,6 +17,7 @@ from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
 from steps.stroke_leftovers import Leftovers
 from steps.style import MOVED, Confined, Style
+from steps.x509_reading import serial_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,9 +126,8 @@ class Stroke(Style):
 
     def mark(self, certificate: x509.Certificate) -> str:
         """The same, as strongSwan writes it."""
-        number = certificate.serial_number
-        serial = number.to_bytes(max(1, (number.bit_length() + 7) // 8)).hex(":")
-        return f"{serial}/{SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex(':')}"
+        key = SubjectKeyIdentifier.from_public_key(certificate.public_key())
+        return f"{serial_of(certificate)}/{key.digest.hex(':')}"
 
     def loading(self, connection: str) -> str:
         """Starting, updating and reloading it."""
@@ -186,6 +186,15 @@ ipsec statusall 2>/dev/null | sed -n 's/^ *loaded plugins: //p'"""
     def down(self, connection: str) -> str:
         """Each IKE SA of that name."""
         return f"timeout 10 ipsec down {quote(f'{connection}[*]')}"
+
+    def numbers(self, connection: str) -> str:
+        """In brackets behind the name."""
+        listed = f"ipsec statusall {quote(connection)} 2>/dev/null"
+        return f"{listed} | sed -n 's/^ *{connection}\\[\\([0-9]*\\)\\]: ESTABLISHED.*/\\1/p'"
+
+    def end(self, connection: str, number: str) -> str:
+        """With all its children."""
+        return f"timeout 10 ipsec down {connection}[{number}]"
 
     @property
     def counting(self) -> str:

@@ -157,6 +157,21 @@ class Style(ABC):
         """Shell that has a tunnel get new keys; whether it got them is only seen by listing it."""
 
     @abstractmethod
+    def numbers(self, connection: str) -> str:
+        """Shell that prints the number of each IKE SA of a connection, on a line of its own."""
+
+    @abstractmethod
+    def end(self, connection: str, number: str) -> str:
+        """Shell that takes down one IKE SA of a connection, by its number (a word of shell)."""
+
+    def reauthenticate(self, connection: str) -> str:  # noqa: ARG002 - not every style can
+        """Shell that has both ends of a tunnel that stands prove themselves anew; empty where there is no such command.
+
+        It comes back at once. The new IKE SA is there before the old one goes (`steps.charon_settings`).
+        """
+        return ""
+
+    @abstractmethod
     def down(self, connection: str) -> str:
         """Shell that takes a tunnel down, where it is up."""
 

@@ -181,6 +181,19 @@ swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
         """Of the tunnel, not of the IKE SA."""
         return f"swanctl --rekey --child {quote(connection)}"
 
+    def numbers(self, connection: str) -> str:
+        """Behind the name."""
+        listed = f"swanctl --list-sas --ike {quote(connection)} 2>/dev/null"
+        return f"{listed} | sed -n 's/^{connection}: #\\([0-9]*\\),.*/\\1/p'"
+
+    def end(self, connection: str, number: str) -> str:  # noqa: ARG002 - numbers are those of all connections
+        """With all its children."""
+        return f"swanctl --terminate --ike-id {number} --timeout 10"
+
+    def reauthenticate(self, connection: str) -> str:
+        """Of IKE SAs, `--rekey` knows this kind, too."""
+        return f"swanctl --rekey --ike {quote(connection)} --reauth"
+
     def down(self, connection: str) -> str:
         """With all its children."""
         return f"swanctl --terminate --ike {quote(connection)} --timeout 10"

@@ -44,6 +44,12 @@ def shown(name: x509.Name) -> str:
     return f"'{common_name(name) or name.rfc4514_string()}'"
 
 
+def serial_of(cert: x509.Certificate) -> str:
+    """Write a serial number as strongSwan and openssl do: pairs of hexadecimal digits."""
+    number = cert.serial_number
+    return number.to_bytes(max(1, (number.bit_length() + 7) // 8)).hex(":")
+
+
 def listed(words: Iterable[str]) -> str:
     """Join for a sentence."""
     return ", ".join(words) or "nothing"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 DOCS = Path(__file__).parents[2] / "docs"
-ASKS = {"apply", "resume", "rollback", "unlock"}
+ASKS = {"apply", "resume", "renew", "rollback", "unlock"}
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,10 @@ DAMAGE = {
     "a stale CA certificate left": (
         "home",
         "cp $(ls -d /etc/swanctl/x509ca/ipsec-runbook-* | head -1) /etc/swanctl/x509ca/ipsec-runbook-old.pem",
-        {("credentials", "home", "CA certificates in /etc/swanctl/x509ca")},
+        {
+            ("credentials", "home", "CA certificates in /etc/swanctl/x509ca"),
+            ("connection", "home", "loaded connection ula-net-vps4"),
+        },
     ),
     "an address gone": (
         "home",
