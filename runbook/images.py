@@ -287,14 +287,13 @@ def not_as_before(readings: Mapping[str, Reading], numbers: Sequence[int]) -> li
     return [n for n in numbers if str(n) in before and digest(readings[f"read {n}"].text) != before[str(n)]]
 
 
-def judged_here(image: Image, images: Sequence[Image]) -> set[int]:
-    """The changes of `image`, one of `images`, that no older application of its step, undone next, has made before it.
+def judged_here(image: Image, older: Sequence[Image]) -> set[int]:
+    """The changes of `image` that no `older` application of its step, undone next, has made before it.
 
     Between the two the host can have been as a cut-off change left it, as with half a package: it never comes back.
     """
-    before = [each for each in images[images.index(image) + 1 :] if each.step == image.step]
-    older = {change.key for each in before for change in each.changes}
-    return {each.number for each in image.changes if each.key not in older}
+    before = {change.key for each in older if each.step == image.step for change in each.changes}
+    return {each.number for each in image.changes if each.key not in before}
 
 
 def undone(path: str, numbers: Sequence[int]) -> str:

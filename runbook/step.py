@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from runbook.errors import RunbookError
+    from runbook.images import Image
     from runbook.script import Reading
     from runbook.target import Target
 
@@ -286,12 +287,16 @@ class Step(ABC):
         """
         target.make(image, self.name, [each for each in findings if each.change], hosts)
 
-    def rollback(self, target: Target, image: str, keep: frozenset[int] = frozenset()) -> None:
+    def rollback(
+        self, target: Target, image: Image, older: Sequence[Image], keep: frozenset[int] = frozenset()
+    ) -> None:
         """Put back on `target` what one application of this step changed, but for the changes numbered in `keep`.
+
+        `image` and the `older` ones are as the target has just told them.
 
         Raises StepError when a before-image cannot be put back.
         """
-        target.unmake(image, keep)
+        target.unmake(image, older, keep)
 
 
 def dependants(steps: Sequence[Step], step: Step) -> list[Step]:

@@ -108,30 +108,27 @@ class Target:
         else:
             self._work_or_obtain(image, findings, {**begin, **applies}, hosts)
 
-    def unmake(self, image: str, keep: frozenset[int]) -> None:
+    def unmake(self, image: images.Image, older: Sequence[images.Image], keep: frozenset[int]) -> None:
         """Undo the changes of `image`, last first, but for those numbered in `keep`; then forget the image.
 
-        Raises StepError, and keeps the image, when one cannot be put back.
+        The `older` images here tell what it stands on. Raises StepError, and keeps the image, when a change cannot be
+        put back.
         """
-        images_here = self.images()
-        kept = next((each for each in images_here if each.name == image), None)
-        if kept is None:
-            raise StepError(catalogue.NO_IMAGE, target=self.name, image=image)
-        numbers = [each.number for each in kept.changes if each.number not in keep and each.status != "as before"]
-        path = f"{self._images_at}/{image}"
-        batch = images.unmake(path, kept, numbers)
-        answer = self._change(batch, purpose=f"undo {kept.step}")
+        numbers = [each.number for each in image.changes if each.number not in keep and each.status != "as before"]
+        path = f"{self._images_at}/{image.name}"
+        batch = images.unmake(path, image, numbers)
+        answer = self._change(batch, purpose=f"undo {image.step}")
         results = batch.split(answer.stdout)
         failed = [n for n in numbers if results.get(f"undo {n}", Reading("", 1)).code]
-        judged = images.judged_here(kept, images_here)
+        judged = images.judged_here(image, older)
         otherwise = [] if failed else images.not_as_before(results, [n for n in numbers if n in judged])
         if failed or otherwise or results["settle"].code:
             stuck = {*failed, *otherwise}
-            keys = ", ".join(each.key for each in kept.changes if each.number in stuck) or "what a daemon had loaded"
+            keys = ", ".join(each.key for each in image.changes if each.number in stuck) or "what a daemon had loaded"
             said = " ".join(results[f"undo {n}"].text for n in otherwise).strip()
             why = said or "it reads otherwise than before" if otherwise else _tail(answer.stderr)
             raise StepError(catalogue.NOT_PUT_BACK, target=self.name, parts=keys, said=why, path=path)
-        forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image)
+        forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image.name)
         self.run(forget, purpose="forget the before-image")
 
     def forget(self, image: str) -> None:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from runbook.images import Image
     from runbook.questions import Offer, TakeBack
 
+
+def unmake(target: Target, name: str) -> None:
+    """Undo one application there, with nothing kept."""
+    found = target.images()
+    at = [each.name for each in found].index(name)
+    target.unmake(found[at], found[at + 1 :], frozenset())
+
+
 Tree = dict[str, tuple[object, ...]]
 PartsOf = dict[str, list[Part]]
 

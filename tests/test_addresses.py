@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from netns import Namespace, in_order, look, make, needs_root
+from scratch import unmake
 from ula_network import ends
 
 from runbook.resources.address import Address, UnreachableRoute
@@ -52,7 +53,7 @@ def test_an_address_is_had_at_once_and_given_back(host: Namespace, tmp_path: Pat
     assert not in_order(look(target, [OURS]))
     assert host.sh(STATE) == was
     assert in_order(make(target, [OURS], "1"))
-    target.unmake("1", frozenset())
+    unmake(target, "1")
     assert host.sh(STATE) == was
 
 
@@ -74,7 +75,7 @@ def test_the_route_of_last_resort_is_made_and_unmade_beside_others(
     assert not in_order(look(target, parts))
     assert in_order(make(target, parts, "1"))
     assert host.run("ip -6 route get fdd7:5938:e2e6:9::1").code != 0
-    target.unmake("1", frozenset())
+    unmake(target, "1")
     assert host.sh(STATE) == was
 
 
@@ -94,7 +95,7 @@ def test_an_ipv4_address_and_its_peers_route_are_had_and_given_back(
     assert in_order(make(target, parts, "1"))
     assert " 10.0.1.1/24 " in host.sh("ip -4 -o address show d0")
     assert host.run("ip route get 10.0.9.1").code != 0
-    target.unmake("1", frozenset())
+    unmake(target, "1")
     assert host.sh(V4_STATE) == was
 
 
@@ -126,7 +127,7 @@ def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp
     gone = ("fdd7:5938:e2e6:1::1", "10.0.1.1/32", "10.0.9.0/24")
     kept = ("fdd7:5938:e2e6:3::1", "10.0.1.2/32", "10.0.8.0/24", "unreachable fdd7:5938:e2e6::/48")
     assert [each for each in (*gone, *kept) if each in now] == list(kept)
-    target.unmake("1", frozenset())
+    unmake(target, "1")
     assert sorted(host.sh(state).splitlines()) == sorted(was.splitlines())
 
 

@@ -8,6 +8,7 @@ import firewalled
 import pytest
 from firewalled import apply, network, verify
 from netns import MULTI, Namespace, in_order, needs_root, shellcheck
+from scratch import unmake
 from told import told_as
 
 from runbook import catalogue
@@ -105,9 +106,9 @@ def test_the_articles_firewall_is_opened_and_closed_again(vps4: Namespace, targe
     vps4.sh(HOOK)
     assert vps4.rules() == in_force, "a reboot brings back what is in force now"
 
-    target.unmake(ipsec.name, frozenset())
+    unmake(target, ipsec.name)
     assert snapshot(vps4) == with_web
-    target.unmake(web.name, frozenset())
+    unmake(target, web.name)
     assert snapshot(vps4) == before
 
 
@@ -118,9 +119,9 @@ def test_the_sections_can_be_undone_in_any_order(vps4: Namespace, target: Target
     web, ipsec = WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))
     apply(web, target)
     apply(ipsec, target)
-    target.unmake(web.name, frozenset())
+    unmake(target, web.name)
     assert in_order(verify(ipsec, target))
-    target.unmake(ipsec.name, frozenset())
+    unmake(target, ipsec.name)
     assert snapshot(vps4) == before
 
 
@@ -168,7 +169,7 @@ def test_advertisements_are_kept_before_forwarding(vps4: Namespace, target: Targ
     assert [each.key for each in verify(ipsec, target)] == keys
     applied = vps4.sh(f"sysctl -n -p {SYSCTL_FILE}")
     assert applied.split() == ["2", "1"]
-    target.unmake(ipsec.name, frozenset())
+    unmake(target, ipsec.name)
     assert snapshot(vps4) + vps4.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra") == before
 
 
@@ -199,7 +200,7 @@ def test_the_files_of_netfilter_persistent_are_worked_where_it_is_at_work(
     ]
     assert in_order(apply(web, target))
     assert vps4.sh(files).count("-A in-new -d ") == 2
-    target.unmake(web.name, frozenset())
+    unmake(target, web.name)
     assert (vps4.rules(), vps4.sh(files)) == before
 
 
@@ -323,7 +324,7 @@ def test_a_file_that_will_shut_the_door_at_the_next_boot_is_told(
             "/etc/network/iptables.save, once it is loaded, turns away your next log-in from 192.0.2.99 to port 22 "
             "(-P INPUT DROP): let it in there before anything reboots this host"
         )
-        target.unmake(web.name, frozenset())
+        unmake(target, web.name)
 
 
 @needs_root

@@ -11,7 +11,7 @@ import pytest
 from firewalled import network, verify
 from made_pki import issue
 from netns import Namespace, in_order, needs_root
-from scratch import step
+from scratch import step, unmake
 
 from runbook.resources.modes import Withheld
 from runbook.resources.retired import RETIRED, RetiredLines, SetAside
@@ -101,7 +101,7 @@ def test_the_articles_rules_are_replaced_and_given_back(vps4: Namespace, target:
     vps4.sh("iptables-restore </etc/network/iptables.save; ip6tables-restore </etc/network/ip6tables.save")
     assert vps4.rules() == rules, "a reboot brings back what is in force"
 
-    target.unmake("mended", frozenset())
+    unmake(target, "mended")
     assert (vps4.rules(), vps4.sh(files)) == before
 
 

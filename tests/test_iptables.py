@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from netns import MULTI, Namespace, in_order, look, make, needs_root, serving, shellcheck
 from rule_sets import ARTICLE, EXAMPLES, OWN, bases, chains, families, ipsec, numbers, web
+from scratch import unmake
 
 from runbook.errors import StepError
 from runbook.resources.iptables import PROGRAMS, SURVEY, Chain, LiveRules, Rule, parse_survey
@@ -53,7 +54,7 @@ def test_rules_go_where_they_work_and_come_out_without_a_trace(
     assert in_order(look(target, parts)), "made once more, they still stand where they work"
     assert [line for line in host.rules().splitlines() if '"ipsec-runbook:' not in line] == before.splitlines()
 
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert host.rules() == before
 
 
@@ -74,7 +75,7 @@ def test_what_an_admin_changed_meanwhile_stays(host: Namespace, target: Target, 
     image = f"image-{next(numbers)}"
     make(target, [LiveRules(family, "ipsec", ipsec(family, "in-new"))], image)
     host.sh(edits)
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert host.rules() == expected
 
 
@@ -101,7 +102,7 @@ def test_older_rules_of_ours_are_replaced_and_come_back_in_their_place(host: Nam
     assert found.change.diff.count("203.0.113.9") == 3
     assert in_order(make(target, [part], "replaced"))
     assert "203.0.113.9" not in host.rules()
-    target.unmake("replaced", frozenset())
+    unmake(target, "replaced")
     assert host.rules() == before
 
 
@@ -110,7 +111,7 @@ def test_what_was_ours_finds_a_place_where_its_own_has_gone(host: Namespace, tar
     host.sh("iptables -I INPUT 5 -p esp -m comment --comment ipsec-runbook:web -j ACCEPT")
     make(target, [LiveRules(4, "web", web(4, "in-new"))], "moved")
     host.sh("iptables -D INPUT 1; iptables -D INPUT 1; iptables -D INPUT 1")
-    target.unmake("moved", frozenset())
+    unmake(target, "moved")
     chain = [line for line in host.rules().splitlines() if line.startswith("-A INPUT")]
     assert [line.split()[-1] for line in chain] == ["in-new", "ACCEPT", "DROP"]
 
@@ -134,7 +135,7 @@ def test_rules_no_longer_wanted_are_taken_out(host: Namespace, target: Target) -
     with_rules = host.rules()
     assert in_order(make(target, [LiveRules(6, "ipsec", ())], "unwanted"))
     assert host.rules() == bare
-    target.unmake("unwanted", frozenset())
+    unmake(target, "unwanted")
     assert host.rules() == with_rules
 
 
@@ -158,7 +159,7 @@ def test_the_timer_puts_both_families_back_by_itself(host: Namespace, images: st
     assert armed == f"{images}/locked-out/revert"
     host.sh(f"/bin/sh {armed}")
     assert host.rules() == before
-    target.unmake("locked-out", frozenset())
+    unmake(target, "locked-out")
     assert host.rules() == before, "what the timer has undone stays undone"
 
 
@@ -258,7 +259,7 @@ def test_a_closed_port_opens_and_closes_again(
     image = f"image-{next(numbers)}"
     make(target, [LiveRules(4, "web", web(4, "in-new" if "in-new" in base else "INPUT"))], image)
     assert port() == "open"
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert port() == "closed"
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from netns import MULTI, Namespace, in_order, look, make, needs_root, shellcheck
 from rule_sets import ARTICLE, EXAMPLES, bases, chains, families, ipsec, numbers, web
+from scratch import unmake
 
 from runbook.errors import StepError
 from runbook.resources.iptables import StoredRules
@@ -98,7 +99,7 @@ def test_a_file_comes_back_to_the_byte(  # noqa: PLR0913, PLR0917 - what is draw
     ours = re.compile(rb'### ipsec-runbook:(web|ipsec) ###|.*--comment "ipsec-runbook:(web|ipsec)" ')
     assert [line for line in path.read_bytes().split(b"\n") if not ours.match(line)] == text.split(b"\n")
     path.write_bytes(once)
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert path.read_bytes() == text
 
 
@@ -108,7 +109,7 @@ def test_what_an_admin_wrote_meanwhile_stays_in_the_file(target: Target, stored:
     image = f"image-{next(numbers)}"
     make(target, [StoredRules(4, "web", web(4, "in-new"), path=str(stored))], image)
     stored.write_text(stored.read_text().replace("# Permit", "# I permit").replace("--dport 22", "--dport 2222"))
-    target.unmake(image, frozenset())
+    unmake(target, image)
     text = stored.read_text()
     assert old in text
     assert text.replace(old, "").replace("### ipsec-runbook:web ###\n", "") == ARTICLE.replace(

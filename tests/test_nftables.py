@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from netns import Namespace, in_order, look, make, needs_root, serving, shellcheck
 from rule_sets import EXAMPLES, numbers
+from scratch import unmake
 
 from runbook.errors import StepError
 from runbook.resources.nftables import SURVEY, LiveNftRules, NftRule, StoredNftRules, parse_survey
@@ -162,7 +163,7 @@ def test_rules_go_where_they_work_and_come_out_without_a_trace(
     assert in_order(look(target, parts)), "made once more, they still stand where they work"
     assert without_ours(host.nft()) == before.splitlines()
 
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert host.nft() == before
 
 
@@ -191,7 +192,7 @@ def test_a_script_comes_back_to_the_byte_and_loads_as_what_is_in_force(  # noqa:
     make(target, [LiveNftRules("web", web(chain)), LiveNftRules("ipsec", ipsec(chain))], f"image-{next(numbers)}")
     assert host.nft() == from_file, "a reboot brings back what is in force"
 
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert path.read_text() == text
 
 
@@ -216,7 +217,7 @@ def test_what_an_admin_changed_meanwhile_stays(host: Namespace, target: Target, 
     assert "dport 53" not in host.nft() + stored.read_text()
     host.sh("nft add rule inet filter in_new tcp dport 25 accept; nft insert rule inet filter input tcp dport 23 drop")
     stored.write_text(stored.read_text().replace("dport 22", "dport 2222"))
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert [host.nft().count(each) for each in ("dport 25 accept", "dport 23 drop", "dport 53", "dport 80")] == [
         1,
         1,
@@ -234,7 +235,7 @@ def test_older_rules_of_ours_come_back_in_their_place(host: Namespace, target: T
     (found,) = look(target, [LiveNftRules("web", web())])
     assert found.verdict is Verdict.DRIFT
     make(target, [LiveNftRules("web", web())], "replaced")
-    target.unmake("replaced", frozenset())
+    unmake(target, "replaced")
     assert host.nft() == before
 
 
@@ -363,7 +364,7 @@ def test_a_closed_port_opens_and_closes_again(
     image = f"image-{next(numbers)}"
     assert in_order(make(target, [LiveNftRules("web", web(chain.new or "input"))], image))
     assert port() == "open"
-    target.unmake(image, frozenset())
+    unmake(target, image)
     assert port() == "closed"
 
 

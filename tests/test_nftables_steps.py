@@ -8,6 +8,7 @@ import firewalled
 import pytest
 from firewalled import apply, network, verify
 from netns import Namespace, in_order, needs_root, shellcheck
+from scratch import unmake
 
 from runbook.step import Verdict
 from steps.ipsec_firewall import IpsecFirewall
@@ -93,8 +94,8 @@ def test_a_firewall_of_nftables_is_opened_and_closed_again(vps4: Namespace, targ
     vps4.sh("nft -f /etc/nftables.conf")
     assert vps4.nft() == in_force, "a reboot brings back what is in force now"
 
-    target.unmake(ipsec.name, frozenset())
-    target.unmake(web.name, frozenset())
+    unmake(target, ipsec.name)
+    unmake(target, web.name)
     assert vps4.nft() == before
     assert vps4.sh("cat /etc/nftables.conf") == NFT
 

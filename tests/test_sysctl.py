@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from netns import Namespace, in_order, look, make, needs_root, shellcheck
+from scratch import unmake
 
 from runbook.resources.sysctl import Sysctl
 from runbook.script import Reading
@@ -37,7 +38,7 @@ def test_it_is_set_and_every_interface_comes_back_to_its_own(host: Namespace, tm
     assert host.sh(ALL) == before
     assert in_order(make(target, [FORWARDING], "image"))
     assert host.sh("cat /proc/sys/net/ipv6/conf/wan0.7/forwarding") == "1\n"
-    target.unmake("image", frozenset())
+    unmake(target, "image")
     assert host.sh(ALL) == before
 
 

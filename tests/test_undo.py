@@ -16,6 +16,7 @@ from runbook.events import Undone
 from runbook.executor import StoppedError
 from runbook.executor import making as making_stage
 from runbook.images import KEEP, PUT_BACK
+from runbook.local import LocalHost
 from runbook.resources.file import File
 from runbook.terminal import Terminal
 from runbook.undo import undo
@@ -199,3 +200,15 @@ def test_what_was_done_last_goes_first_whichever_step_did_it(
     Person(monkeypatch).undoes(executor, "a", "b")
     assert [each.step for each in witness.events if isinstance(each, Undone)] == ["b", "a", "b", "a"]
     assert host.tree() == before
+
+
+def test_an_image_is_looked_at_once_undone_and_forgotten(tmp_path: Path) -> None:
+    ran: list[str] = []
+    host = Scratch(tmp_path, host=LocalHost("here", observe=lambda each: ran.append(each.purpose)))
+    ours = step("a", {"here": [File(str(host.root / "new"), b"ours\n")]})
+    host.apply(ours, "one")
+    images = host.images()
+    ran.clear()
+    run([ours], [host], tmp_path).rollback("a", {"here": images})
+    assert ran == ["list before-images", "undo a", "forget the before-image"]
+    assert host.tree() == {}

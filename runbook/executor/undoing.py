@@ -62,11 +62,15 @@ def record_undone(run: Run, steps: Collection[str], images: Mapping[str, Sequenc
 def _undo_on(run: Run, target: Target, step: str, shown: Image) -> None:
     """Undo one application, which was `shown` to the user as it stood then."""
     # looked at again: what a later application had changed is put back by now
-    image = next(each for each in target.images() if each.name == shown.name)
+    found = target.images()
+    at = next((number for number, each in enumerate(found) if each.name == shown.name), None)
+    if at is None:
+        raise StepError(catalogue.NO_IMAGE, target=target.name, image=shown.name)
+    image, older = found[at], found[at + 1 :]
     keep, settled = _kept(target, image, shown)
     run.record(step, target.name, State.INTENT, image.name, "undo")
     try:
-        run.step(step).rollback(target, image.name, keep)
+        run.step(step).rollback(target, image, older, keep)
         if settled:
             target.forget(image.name)
     except RunbookError as error:
