@@ -250,14 +250,15 @@ def rollback(
 def status(file: File = SITES, json: Json = False) -> None:
     """Say where each target stands, and what comes next."""
     from runbook.session import Session
-    from runbook.status import failed, standing
+    from runbook.status import failed, room, standing
     from steps.renewal import standings
 
     with Session(file, "status", yes=True, json=json) as session:
         session.tell_unfinished()
         session.executor.connect()
         plans = session.executor.audit()
-        for each in (*failed(session.executor.failures), *standing(plans), *standings(session.network)):
+        hosts = (*failed(session.executor.failures), *standing(plans))
+        for each in (*hosts, *standings(session.network), *room(session.executor.kept())):
             session.terminal.line(str(each))
         code = _audit_code(session.executor, plans)
         report = session.report(plans, code)
@@ -298,6 +299,29 @@ def unlock(file: File = SITES, yes: Yes = False) -> None:
     with Session(file, "unlock", yes=yes, json=False) as session:
         session.executor.connect()
         free(session, yes=yes)
+        code = failure_code(session.executor)
+    raise typer.Exit(code)
+
+
+@app.command()
+def forget(
+    file: File = SITES,
+    yes: Yes = False,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=0, help="Only what was applied so long ago; 0: all.")
+    ] = 365,
+) -> None:
+    """Forget how hosts were before what was applied long ago, after saying what: it cannot be rolled back then."""
+    from runbook.carrying import failure_code
+    from runbook.forget import forget as free
+    from runbook.lock import Owner
+    from runbook.session import Session, refuse_without_answer
+
+    refuse_without_answer(yes=yes, json=False)
+    with Session(file, "forget", yes=yes, json=False) as session:
+        session.finish_step_on_interrupt(session.again)
+        session.executor.connect(Owner.this_process())
+        free(session, older_than, yes=yes)
         code = failure_code(session.executor)
     raise typer.Exit(code)
 

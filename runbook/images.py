@@ -19,8 +19,9 @@ So the host can be brought back from any controller, or by hand:
 
     image=DIR index=N sh -c '. DIR/lib.sh; . DIR/undo.N; . DIR/settle.N'
 
-An image goes when all of it is undone, or when the admin has decided to keep what they changed since; there is one for
-each time that a step had something to change. An image that was never finished goes at the next undoing.
+An image goes when all of it is undone, when the admin has decided to keep what they changed since, or by `runbook
+forget`; there is one for each time that a step had something to change. One never goes by itself: each is the only way
+back to what was there before it. An image that was never finished goes at the next undoing.
 """
 
 from __future__ import annotations
@@ -270,6 +271,12 @@ done
 """
 
 
+def amount(images: str) -> str:
+    """Shell that prints how many images there are, and how many KiB they take; nothing where there is none."""
+    kept = f"$(ls -d -- {quote(images)}/*/manifest 2>/dev/null | wc -l)"
+    return f'kept={kept}; [ "$kept" = 0 ] || echo "$kept $(du -sk -- {quote(images)} | cut -f 1)"'
+
+
 def since(images: str, wanted: Mapping[str, Sequence[int]]) -> Batch:
     """A script that reads numbered changes of images, by name: `left NAME N` as we left it, `now NAME N` as it is."""
     fragments = {}
@@ -301,13 +308,13 @@ def undone(path: str, numbers: Sequence[int]) -> str:
     return script_lines(f"cd -- {quote(path)} || exit", *(f"cp -- before.{n} after.{n}" for n in numbers))
 
 
-def forget(images: str, image: str) -> str:
-    """Shell that removes an image that has been undone, those never finished, and the directories left empty.
+def forget(images: str, names: Sequence[str]) -> str:
+    """Shell that removes images that nobody will undo, those never finished, and the directories left empty.
 
     The manifest goes first: an image without one is none, wherever its removal is cut off.
     """
     return script_lines(
-        f"rm -f -- {quote(f'{images}/{image}/manifest')}",
+        *(f"rm -f -- {quote(f'{images}/{name}/manifest')}" for name in names),
         f"for image in {quote(images)}/*/; do",
         '    [ ! -d "$image" ] || [ -e "${image}manifest" ] || rm -rf -- "$image"',
         "done",

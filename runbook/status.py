@@ -31,6 +31,14 @@ class Standing:
         return f"{self.target}: {self.done} of {self.of} steps are in order{following}"
 
 
+def room(kept: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line for each target that keeps before-images: how many, and how much room they take."""
+    return [
+        f"{target}: {count} before-image{'' if count == 1 else 's'} kept for rollback, {size} KiB"
+        for target, (count, size) in kept.items()
+    ]
+
+
 def standing(plans: Sequence[Plan]) -> list[Standing]:
     """Where each target stands that could be asked."""
     targets = dict.fromkeys(target for plan in plans for target in plan.findings)

@@ -128,12 +128,18 @@ class Target:
             said = " ".join(results[f"undo {n}"].text for n in otherwise).strip()
             why = said or "it reads otherwise than before" if otherwise else _tail(answer.stderr)
             raise StepError(catalogue.NOT_PUT_BACK, target=self.name, parts=keys, said=why, path=path)
-        forget = images.undone(path, numbers) if keep else images.forget(self._images_at, image.name)
+        forget = images.undone(path, numbers) if keep else images.forget(self._images_at, [image.name])
         self.run(forget, purpose="forget the before-image")
 
-    def forget(self, image: str) -> None:
-        """Remove an image: what it is about stays as it is."""
-        self.run(images.forget(self._images_at, image), purpose="forget the before-image")
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove images: what they are about stays as it is."""
+        self.run(images.forget(self._images_at, names), purpose="forget before-images")
+
+    def kept(self) -> tuple[int, int]:
+        """How many images are kept here, and how many KiB they take."""
+        said = self.run(images.amount(self._images_at), purpose="count before-images").stdout
+        count, size = said.split() or (0, 0)
+        return int(count), int(size)
 
     def since(self, kept: Sequence[images.Image]) -> dict[tuple[str, int], tuple[str, str]]:
         """What was changed since: by image and number, how we left it and how it is now; never a secret."""

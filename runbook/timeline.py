@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NEWEST: Final = 40
 """So many logs are looked at."""
-CHANGING: Final = frozenset({"apply", "resume", "rollback", "renew", "unlock"})
+CHANGING: Final = frozenset({"apply", "resume", "rollback", "forget", "renew", "unlock"})
 """Commands that change hosts; of the others, several in a row are told as one."""
 
 

@@ -121,6 +121,14 @@ class Executor:
         """Undo applications of a step, the newest first on each target; what the admin changed since is kept."""
         undoing.undo(self._run, step, images)
 
+    def forget(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Remove before-images, by target: what they are about stays as it is, and cannot be undone any more."""
+        undoing.forget(self._run, names)
+
+    def kept(self) -> dict[str, tuple[int, int]]:
+        """How many before-images each target keeps, and how many KiB they take; of those that have any."""
+        return undoing.kept(self._run)
+
     def record_undone(self, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
         """What was cut off or failed, and of which no before-image is left, is undone."""
         undoing.record_undone(self._run, steps, images)

@@ -52,6 +52,22 @@ def undo(run: Run, step: str, images: Mapping[str, Sequence[Image]]) -> None:
     run.side_by_side(list(images), work, step)
 
 
+def forget(run: Run, names: Mapping[str, Sequence[str]]) -> None:
+    """Remove before-images, by target: what they are about stays as it is."""
+    run.side_by_side(list(names), lambda target: target.forget(names[target.name]))
+
+
+def kept(run: Run) -> dict[str, tuple[int, int]]:
+    """How many before-images each target keeps, and how many KiB they take; of those that have any."""
+    found: dict[str, tuple[int, int]] = {}
+
+    def look(target: Target) -> None:
+        found[target.name] = target.kept()
+
+    run.side_by_side([name for name in run.working_targets() if name not in run.failures], look)
+    return {name: found[name] for name in run.targets if found.get(name, (0, 0))[0]}
+
+
 def record_undone(run: Run, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
     """What was cut off or failed, and of which no before-image is left, is undone."""
     for (step, target), last in run.journal.unsettled().items():
@@ -72,7 +88,7 @@ def _undo_on(run: Run, target: Target, step: str, shown: Image) -> None:
     try:
         run.step(step).rollback(target, image, older, keep)
         if settled:
-            target.forget(image.name)
+            target.forget([image.name])
     except RunbookError as error:
         run.record(step, target.name, State.FAILED, image.name, f"undo: {error}")
         raise
