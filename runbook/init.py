@@ -13,6 +13,7 @@ from runbook.executor import StoppedError
 from runbook.interview import Interview
 from runbook.notebook import Notebook
 from runbook.review import Review
+from runbook.whole import write_whole
 from steps.answers import Answers, SiteAnswers
 from steps.yaml_text import problem
 
@@ -26,6 +27,7 @@ WELCOME: Final = (
 HOW_TO_ANSWER: Final = (
     "Enter takes what stands in brackets. Ctrl-C stops; the same command goes on from there, with all answers kept."
 )
+_NOT_WRITTEN: Final = "free some room there, or see to whose it is; your answers are kept"
 _PROPOSED: Final = ("fqdn", "address", "interface", "subnet")
 """What is proposed for each site, and must be given where nobody can agree to it."""
 
@@ -161,11 +163,12 @@ def _write(desk: Desk, file: Path, text: str) -> None:
             desk.say(f"{file} says so already.")
             return
         copy = _free(file)
-        shutil.copy2(file, copy)
+        try:
+            shutil.copy2(file, copy)
+        except OSError as error:
+            raise UsageError(f"{copy} cannot be written: {error.strerror}", hint=_NOT_WRITTEN) from error
         desk.say(f"The {file.name} that was there is now {copy}.")
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)
+    write_whole(file, text, mode=0o666, hint=_NOT_WRITTEN)
     desk.say(f"{file} is written.")
 
 

@@ -34,7 +34,7 @@ class Notebook:
             return Answers()
 
     def write(self, answers: Answers) -> None:
-        """Keep the answers, whole or not at all."""
+        """Keep the answers, whole or not at all; raises UsageError where that cannot be."""
         write_whole(self.path, json.dumps({"version": VERSION, **asdict(answers)}, indent=2))
 
 

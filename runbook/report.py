@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from runbook.errors import UsageError
 from runbook.page import CertificateNow, Page
 from runbook.timeline import timeline
 from runbook.whole import write_whole
@@ -42,11 +41,7 @@ def report(session: Session, plans: Sequence[Plan], file: Path) -> str:
 
 def write(page: str, to: Path) -> None:
     """Write the page for its owner's eyes only, whole or not at all; raises UsageError where that cannot be."""
-    try:
-        write_whole(to, page)
-    except OSError as error:
-        hint = "give another place with --output"
-        raise UsageError(f"{to} cannot be written: {error.strerror}", hint=hint) from error
+    write_whole(to, page, hint="give another place with --output")
 
 
 def _certificate(network: Network, site: Site) -> CertificateNow:

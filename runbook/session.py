@@ -135,8 +135,8 @@ class Session:
         text = jsonlib.dumps(self.redact.everywhere(document), indent=2)
         try:
             write_whole(self._report, text + "\n")
-        except OSError as error:
-            self.terminal.line(f"the report cannot be kept in {self._report}: {error.strerror}")
+        except UsageError as error:
+            self.terminal.line(f"the report is not kept: {error}")
         return text
 
     def finish_step_on_interrupt(self, resume: str) -> None:
