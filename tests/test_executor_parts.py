@@ -15,10 +15,11 @@ from checkpoints import Journal, State
 from runbook.errors import StepError
 from runbook.events import Applied, Undone
 from runbook.local import LocalHost
+from runbook.lock import Owner
 from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.script import Reading, quote
-from runbook.step import Change, Finding, Later, Part, Verdict
+from runbook.step import CONTROLLER, Change, Finding, Later, Part, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -353,3 +354,18 @@ def test_what_has_nothing_of_its_own_to_undo_is_in_nobodys_way(host: Scratch) ->
         host.apply(loads, f"image-{text}")
     host.rollback(loads)
     assert host.images() == []
+
+
+@pytest.mark.parametrize("changing", [True, False])
+def test_what_was_left_half_written_here_goes_with_the_next_run_that_may_change_something(
+    tmp_path: Path,
+    changing: bool,  # noqa: FBT001 - parametrised
+) -> None:
+    here = Scratch(tmp_path, CONTROLLER)
+    path = here.root / "key"
+    ours = step("a", {CONTROLLER: [File(str(path), b"ours")]})
+    here.apply(ours, "20260101T000000-a")
+    half = path.with_name(".key.ipsec-runbook-new")
+    half.write_text("half a key")
+    run([ours], [here], tmp_path).connect(Owner.this_process() if changing else None)
+    assert half.exists() is not changing

@@ -46,6 +46,9 @@ class Connections:
         if held:
             self.release()
             raise held
+        if owner and CONTROLLER in self._run.working_targets():  # which has no lock: who has the hosts has it, too
+            here = self._run.targets[CONTROLLER]
+            here.run(here.sweeping, purpose="remove what was left half-written")
 
     def anew(self, target: Target) -> None:
         """Connect and read once more what may have changed altogether, as by a reboot; our lock is gone then, too."""
