@@ -22,6 +22,8 @@ class Plan:
     number: int = 0
     of: int = 0
     """Its place in the procedure, counted from one, and how many steps there are."""
+    upheld: Sequence[str] = ()
+    """The steps that need this one and were done somewhere before it."""
 
     @property
     def changes(self) -> Mapping[str, Sequence[Finding]]:

@@ -154,6 +154,8 @@ class Narrator:
             terminal.line(f"{place} {terminal.paint(plan.step.title, 'bold')} ({plan.step.name}) {state}".rstrip())
         for target in plan.unread:
             terminal.line(f"    {terminal.paint('?', 'red')} {target}: could not be read")
+        if plan.upheld:
+            terminal.line(f"    what stands on this step stays in place: {', '.join(plan.upheld)}")
         for target, name in plan.blocked.items():
             parts = sum(each.verdict is Verdict.BLOCKED for each in plan.findings[target])
             waiting = f"{parts} part{'' if parts == 1 else 's'}"

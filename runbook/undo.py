@@ -11,7 +11,7 @@ from runbook.executor import StoppedError
 from runbook.images import KEEP, PUT_BACK
 from runbook.narrator import undoing
 from runbook.resources.file import unified
-from runbook.step import CONTROLLER
+from runbook.step import CONTROLLER, dependants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,5 +134,5 @@ def _dependants(
     steps: Sequence[Step], step: Step, undone: Sequence[str], images: Mapping[str, Sequence[Image]]
 ) -> dict[str, list[str]]:
     """The steps that need `step`, are not undone with it, and were applied somewhere: with their targets."""
-    others = [each for each in steps if step.name in each.needs and each.name not in undone]
+    others = [each for each in dependants(steps, step) if each.name not in undone]
     return {each.name: list(_of(each, images)) for each in others if _of(each, images)}

@@ -7,16 +7,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from scratch import Scratch, Witness, run, step
+from scratch import Scratch, Witness, carry_out, run, step
 
 from logs import Redactor
 from runbook import images, prompt
 from runbook.errors import StepError
-from runbook.events import Undone
+from runbook.events import Planned, Undone
 from runbook.executor import StoppedError
 from runbook.executor import making as making_stage
 from runbook.images import KEEP, PUT_BACK
 from runbook.local import LocalHost
+from runbook.narrator import Narrator
 from runbook.resources.file import File
 from runbook.terminal import Terminal
 from runbook.undo import undo
@@ -212,3 +213,25 @@ def test_an_image_is_looked_at_once_undone_and_forgotten(tmp_path: Path) -> None
     run([ours], [host], tmp_path).rollback("a", {"here": images})
     assert ran == ["list before-images", "undo a", "forget the before-image"]
     assert host.tree() == {}
+
+
+def test_what_stands_on_a_step_is_named_when_that_is_undone_and_when_it_is_applied_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Scratch(tmp_path)
+    needs = {"a": [], "b": ["a"], "c": ["b"], "d": []}
+    steps = [step(name, {"here": [File(str(host.root / name), b"ours\n")]}, above) for name, above in needs.items()]
+    first = Witness()
+    executor = carry_out(steps, [host], tmp_path, first)
+    assert not any(each.plan.upheld for each in first.events if isinstance(each, Planned))
+    said = Person(monkeypatch).undoes(executor, "a")
+    assert "b needs a and stays in place on here" in said
+    assert "c needs a and stays in place on here" in said
+    assert "d needs" not in said
+    host.target.readings.clear()
+    again = Witness()
+    carry_out(steps, [host], tmp_path, again)
+    assert [each.plan.upheld for each in again.events if isinstance(each, Planned)] == [["b", "c"], [], [], []]
+    out = io.StringIO()
+    Narrator(Terminal(out, Redactor()))(next(each for each in again.events if isinstance(each, Planned)))
+    assert "    what stands on this step stays in place: b, c\n" in out.getvalue()

@@ -15,7 +15,7 @@ from runbook.executor.checking import check
 from runbook.executor.connecting import Connections
 from runbook.executor.making import make, record_verified
 from runbook.executor.offering import cross, next_offer, report, taken
-from runbook.executor.planning import place, plan
+from runbook.executor.planning import place, plan, upheld
 from runbook.executor.run import Run
 from runbook.questions import Choice, TakeBack
 from runbook.step import Finding, Step, Verdict
@@ -146,6 +146,7 @@ class Executor:
         changed: Mapping[str, PlanChangedError] = {}
         for _ in range(PLANS):
             found = plan(self._run, step)
+            found = replace(found, upheld=upheld(self._run, step) if found.changes else [])
             self._run.notify(Planned(found))
             record_verified(self._run, found)
             self._refuse_unknown(found)

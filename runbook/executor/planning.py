@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkpoints import State
 from runbook.events import Plan
-from runbook.step import CONTROLLER, Verdict
+from runbook.step import CONTROLLER, Verdict, dependants
 
 if TYPE_CHECKING:
     from runbook.executor.run import Run
@@ -33,6 +34,12 @@ def plan(run: Run, step: Step) -> Plan:
             if each.blocked_by not in {"", step.name} and not run.left(place(at, each), step.name):
                 run.leave(place(at, each), step.name, "blocked")
     return Plan(step, findings, unread, run.steps.index(step) + 1, len(run.steps))
+
+
+def upheld(run: Run, step: Step) -> list[str]:
+    """The steps that need `step` and are done somewhere, by the checkpoints."""
+    done = {name for (name, _), last in run.journal.latest().items() if last.state is State.DONE}
+    return [each.name for each in dependants(run.steps, step) if each.name in done]
 
 
 def place(target: str, finding: Finding) -> str:
