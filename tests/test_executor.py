@@ -242,3 +242,15 @@ def test_what_a_check_uses_is_logged_in_to_with_the_rest_where_checks_will_be_ma
         executor.connect(proving=proving)
         assert sorted(logins) == expected
         assert not executor.failures, "the check itself says what it could not reach"
+
+
+def test_one_site_is_looked_at_and_the_others_are_not_even_asked(tmp_path: Path) -> None:
+    ran: list[str] = []
+    names = (CONTROLLER, "one", "two")
+    there = [Scratch(tmp_path, each, LocalHost(each, observe=lambda e: ran.append(e.target))) for each in names]
+    ours = step("a", {host.name: [File(str(host.root / "it"), b"ours")] for host in there})
+    executor = run([ours], there, tmp_path)
+    executor.limit_to({CONTROLLER, "one"})
+    executor.connect()
+    (plan,) = executor.audit()
+    assert set(plan.findings) == set(ran) == {CONTROLLER, "one"}

@@ -160,6 +160,16 @@ def test_a_second_run_changes_nothing_and_asks_nothing(host: Scratch, tmp_path: 
     assert (host.tree(), host.images()) == (after, images)
 
 
+def test_a_checkpoint_that_says_done_is_not_believed_before_the_host(host: Scratch, tmp_path: Path) -> None:
+    ours = step("a", {host.name: [File(str(host.root / "new"), b"ours")]})
+    carry_out([ours], [host], tmp_path)
+    (host.root / "new").unlink()
+    host.target.readings.clear()
+    assert Journal(tmp_path / "journal.jsonl").latest()["a", "here"].state is State.DONE
+    carry_out([ours], [host], tmp_path)
+    assert (host.root / "new").read_bytes() == b"ours"
+
+
 def test_what_follows_a_part_is_made_again_when_that_changes(host: Scratch, tmp_path: Path) -> None:
     """A daemon's reload: it comes after the file, and only when the file changes."""
     path, loaded = host.root / "conf", host.root / "loaded"

@@ -24,6 +24,7 @@ from told import told_as
 
 from runbook import catalogue
 from runbook.errors import BrokenLineError, StepError, UnreachableError
+from runbook.login import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +115,10 @@ def test_a_line_that_falls_silent_is_noticed(box: Callable[..., SSHHost], relay:
     relay.silent.clear()
     assert host.run("echo again", purpose="try").stdout == "again\n"
     assert host.logins == 2
+
+
+def test_unless_told_otherwise_that_is_within_30_s() -> None:
+    assert Limits().silence < 29  # it is looked at ten times a second
 
 
 def test_a_line_that_falls_silent_under_a_large_script_is_noticed(box: Callable[..., SSHHost], relay: Relay) -> None:
