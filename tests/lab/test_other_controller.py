@@ -90,6 +90,8 @@ def test_it_takes_back_what_another_did_by_the_hosts_own_manifests(
     for site in SITES:
         assert f"{site}: " in status.out
     assert "before-images kept for rollback" in status.out
+    forget = product.run("forget", "--yes", file=str(elsewhere))
+    assert (forget.code, "applied more than 365 days ago is there to forget" in forget.out) == (0, True), forget.err
     done = product.run("rollback", "--all", "--yes", file=str(elsewhere))
     assert done.code == 0, done.out + done.err
     now = {site: picture(product.lab, site) for site in SITES}
