@@ -49,7 +49,7 @@ CONTROLLER: Final[Mapping[str, str]] = {
 }
 
 HOST: Final[Mapping[str, str]] = {
-    IMAGES: "Before-images, for root alone, until they are undone.",
+    IMAGES: "Before-images, for root alone, until they are undone or forgotten.",
     LOCK: "Who is at work on the host; gone when the run is over.",
     f"{KEYS_ON_HOST}/FQDN.key": "With `keys: host`: the private key, where it was made.",
     _SWANCTL.key_path(_SITE): "By swanctl: the private key, 0600.",
