@@ -49,7 +49,7 @@ class LoadedSettings(Part):
         """Its start, or when it was told, beside the file's last change (a change, since rollback keeps old times)."""
         return f"""\
 changed=$(stat -c %Z {PATH} 2>/dev/null || echo 0)
-began=$(systemctl show -p ExecMainStartTimestamp --value {quote(self.unit)} 2>/dev/null)
+began=$(TZ=UTC systemctl show -p ExecMainStartTimestamp --value {quote(self.unit)} 2>/dev/null)
 if [ -z "$began" ] || ! systemctl is-active --quiet {quote(self.unit)}; then echo 'not running'
 elif [ "$(date -d "$began" +%s)" -ge "$changed" ]; then echo current
 elif [ "$(stat -c %Z {_READ} 2>/dev/null || echo 0)" -ge "$changed" ]; then echo current

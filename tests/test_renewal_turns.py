@@ -1,0 +1,142 @@
+"""Whose turn it is to be renewed, by the authority's word or by the user's; and what is noted of a renewal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from made_pki import issue
+from ula_network import ends
+
+from runbook.errors import UsageError
+from runbook.local import LocalHost
+from runbook.step import CONTROLLER
+from runbook.target import Target
+from steps import acme_source, pki
+from steps.acme_order import AcmeError
+from steps.certificate_options import Certificates
+from steps.certificates_in_use import CertificatesInUse
+from steps.renewal import ask_authorities, renewal, standings
+from steps.renewals import Renewal, Suggestion, is_due, renewal_of
+from steps.site_certificate import settled_chain, verified_chain
+from steps.vault import Vault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steps.network import Network, Site
+
+NOW: Final = datetime.now(UTC)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    """Two sites with certificates of which a third of the lifetime is over."""
+    root = issue("Root", None, before=NOW - timedelta(days=30), after=NOW + timedelta(days=900))
+    anchor = tmp_path / "root.pem"
+    anchor.write_bytes(pki.to_pem(root.cert))
+    made = replace(
+        ends()[0].network,
+        directory=tmp_path,
+        certificates=Certificates("letsencrypt", "", agree_to_terms=True, trust_anchors=(anchor,)),
+    )
+    vault = Vault(made)
+    for path in (vault.key, vault.certificate):
+        path(made.sites["home"]).parent.mkdir(parents=True)
+    for site in made.sites.values():
+        key, lasts = pki.new_key(), {"before": NOW - timedelta(days=30), "after": NOW + timedelta(days=60)}
+        leaf = issue(site.fqdn, root, ca=False, names=[site.fqdn], key=pki.load_key(key), **lasts)
+        vault.key(site).write_bytes(key)
+        vault.certificate(site).write_bytes(pki.to_pem(leaf.cert))
+    return made
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Target:
+    return Target(LocalHost(CONTROLLER), str(tmp_path / "images"))
+
+
+def known(network: Network, site: Site) -> Renewal:
+    chain = verified_chain(network, site, Vault(network))
+    assert chain
+    return renewal_of(Vault(network), site, chain.leaf)
+
+
+def due(network: Network) -> set[str]:
+    vault = Vault(network)
+    chains = {name: verified_chain(network, site, vault) for name, site in network.sites.items()}
+    return {name for name, each in chains.items() if each and is_due(each.leaf, known(network, network.sites[name]))}
+
+
+def test_by_the_authority_s_word_which_is_asked_for_once_in_a_while(
+    network: Network, controller: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def says(*_: object) -> Suggestion:
+        asked.append(1)
+        return Suggestion(NOW - timedelta(hours=1), NOW + timedelta(hours=6)) if len(asked) == 1 else later
+
+    later = Suggestion(NOW + timedelta(days=2), NOW + timedelta(hours=6))
+    monkeypatch.setattr(acme_source, "suggestion", says)
+    for _ in range(2):
+        assert list(ask_authorities(network, controller, only="", force=False)) == []
+    assert len(asked) == 2, "once for each site"
+    assert due(network) == {"home"}
+    home, vps4 = standings(network)
+    assert "home.example.org: 59 days left, renewal due since" in home
+    assert f"renewal due on {NOW + timedelta(days=2):%Y-%m-%d} (by its authority's word)" in vps4
+
+
+def test_an_authority_that_cannot_be_asked_is_told_and_no_failure(
+    network: Network, controller: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise AcmeError("it does not answer")
+
+    monkeypatch.setattr(acme_source, "suggestion", fails)
+    told = list(ask_authorities(network, controller, only="", force=False))
+    assert [line.partition(";")[0] for line in told] == ["home: it does not answer", "vps4: it does not answer"]
+    assert due(network) == set()
+
+
+def test_by_the_user_s_word_for_one_site_alone(network: Network, controller: Target) -> None:
+    assert list(ask_authorities(network, controller, only="vps4", force=True)) == []
+    assert due(network) == {"vps4"}
+    first = renewal(network, only="vps4", force=True)[0]
+    assert [part.key for part in first.parts(CONTROLLER, {})] == ["certificate vps4.example.org"]
+
+
+def test_what_is_due_of_a_site_whose_turn_it_is_not_stays_what_the_hosts_are_to_have(
+    network: Network, controller: Target
+) -> None:
+    list(ask_authorities(network, controller, only="", force=True))
+    assert due(network) == {"home", "vps4"}
+    vault = renewal(network, only="vps4", force=False)[0].vault
+    assert settled_chain(network, network.sites["home"], vault)
+    assert settled_chain(network, network.sites["vps4"], vault) is None
+
+
+def test_a_site_that_is_not_there_and_one_without_a_certificate_are_said_to_be_so(network: Network) -> None:
+    with pytest.raises(UsageError, match="there is no site 'vps5'"):
+        renewal(network, only="vps5", force=False)
+    Vault(network).certificate(network.sites["home"]).unlink()
+    with pytest.raises(UsageError, match="there is no certificate yet"):
+        renewal(network, only="home", force=False)
+    assert renewal(network, only="vps4", force=False)
+
+
+def test_a_renewed_certificate_is_to_be_shown_until_it_is_noted_that_it_was(
+    network: Network, controller: Target
+) -> None:
+    vault, site = Vault(network), network.sites["vps4"]
+    part = CertificatesInUse(network.link_ends(network.links[0])[0], vault)
+    assert part.judge(None).change is None  # type: ignore[arg-type] # it reads nothing
+    replace(known(network, site), to_show=("home-vps4",)).keep(vault, site, controller)
+    change = part.judge(None).change  # type: ignore[arg-type]
+    assert change
+    assert "the renewed certificate of vps4" in change.summary
+    known(network, site).shown("home-vps4").keep(vault, site, controller)
+    assert part.judge(None).change is None  # type: ignore[arg-type]
