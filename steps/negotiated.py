@@ -80,8 +80,8 @@ class Sa:
 
     @property
     def installed(self) -> tuple[ChildSa, ...]:
-        """The tunnels that carry traffic; while one is rekeyed, its successor beside it."""
-        return tuple(child for child in self.children if child.state == "INSTALLED")
+        """The tunnels that carry traffic: one that is to get new keys does until its successor stands beside it."""
+        return tuple(child for child in self.children if child.state in {"INSTALLED", "REKEYING"})
 
 
 def security_associations(events: Iterable[Event], name: str) -> list[Sa]:
@@ -150,7 +150,7 @@ def negotiated_problems(end: End, sa: Sa) -> list[str]:
     """
     ipsec = end.network.ipsec
     problems = []
-    if sa.state != "ESTABLISHED":
+    if sa.state not in {"ESTABLISHED", "REKEYING"}:
         problems.append(f"the IKE SA {sa.name} is {sa.state or 'in no state'}, not ESTABLISHED")
     ids = (
         (sa.local_id, end.here.fqdn, "this end calls itself"),

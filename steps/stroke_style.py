@@ -230,6 +230,8 @@ fi"""
 
 _SETTLED: Final = r"""
 /^Security/,$ {
+    s/^( *[^ []+\[[0-9]+\]: )REKEYING/\1ESTABLISHED/
+    s/^( *[^ {]+\{[0-9]+\}:  )REKEYING,/\1INSTALLED,/
     s/^ *([^ []+)\[[0-9]+\]: ([A-Z]+)( .* ago)?, [^[]*(\[[^]]*\]\.\.\.)[^[]*(\[.*\])$/\1[0]: \2, \4\5/p
     s/^ *([^ []+)\[[0-9]+\]: (IKE proposal: .*)$/\1[0]: \2/p
     s/^ *([^ {]+)\{[0-9]+\}:  (INSTALLED, [A-Z]+), reqid [0-9]+(, ESP( in UDP)? SPIs: ).*/\1{0}:  \2, reqid 0\30_i 0_o/p

@@ -157,7 +157,8 @@ swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
             f"swanctl --list-sas --pretty --ike {quote(connection)} 2>/dev/null | sed -E "
             "'/^list-sas reply/,$d; "
             "/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "
-            "/^        (dh-group|ake[1-7]) = /d; s/-[0-9]+ \\{$/ {/'"
+            "/^        (dh-group|ake[1-7]) = /d; s/-[0-9]+ \\{$/ {/; "
+            "s/^(    state = )REKEYING$/\\1ESTABLISHED/; s/^(        state = )REKEYING$/\\1INSTALLED/'"
         )
 
     @property

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from steps import vici
 from steps.ipsec_options import Ipsec
 from steps.negotiated import narrowed, negotiated_problems, security_associations, weaker
 from steps.proposals import read_proposal
+from steps.styles import STYLES
 
 DATA = Path(__file__).parent / "data"
 
@@ -43,6 +48,39 @@ def test_an_association_as_planned_has_no_problem(name: str) -> None:
     assert negotiated_problems(ends(Ipsec("always"))[0], sa) == []
     assert len(sa.installed) == 1
     assert weaker(ends(Ipsec("always"))[0], sa) == ""
+
+
+SAMPLES = {
+    "swanctl": ("swanctl/swanctl-list-sas.pretty.txt", "ula-net-vps4"),
+    "stroke": ("stroke/6.0.1-statusall.txt", "ula-net-vps4"),
+}
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_while_new_keys_are_asked_for_the_tunnel_stands_as_before(tmp_path: Path, name: str) -> None:
+    style, (file, connection) = STYLES[name], SAMPLES[name]
+    now = (DATA / file).read_text()
+    meanwhile = re.sub("INSTALLED|ESTABLISHED( .* ago)?", "REKEYING", now)
+    [sa] = style.associations(meanwhile, connection)
+    assert (sa.state, [child.state for child in sa.installed]) == ("REKEYING", ["REKEYING"])
+    assert (
+        negotiated_problems(
+            ends(Ipsec("always"))[0], replace(sa, local_id="home.example.org", remote_id="vps4.example.org")
+        )
+        == []
+    )
+
+    program = tmp_path / ("swanctl" if name == "swanctl" else "ipsec")
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
+    program.chmod(0o755)
+    settled = []
+    for said in (now, meanwhile):
+        (tmp_path / "said").write_text(said)
+        path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", style.settled(connection)], env=path, capture_output=True, check=True)
+        settled.append(done.stdout)
+    assert settled[0] == settled[1]
+    assert b"INSTALLED" in settled[0]
 
 
 def test_a_weaker_cipher_than_planned_is_named() -> None:
