@@ -233,12 +233,12 @@ def test_ignore_is_not_loaded_at_either_end_and_is_in_order(ends: Ends) -> None:
 def test_no_option_is_in_the_way_of_an_audit_a_second_apply_or_the_rollback(ends: Ends) -> None:
     for start in ("add", "ignore", "trap"):
         ends.applied(start=start)
-        before = {host: picture(ends.lab, host) for host in CONNECTIONS}
-        assert ends.audit().code == 0
         again = ends.apply()
         assert (again.code, again.changes) == (0, {})
-        same = {host: snapshot.diff(before[host], picture(ends.lab, host)) for host in CONNECTIONS}
-        assert same == {"home": [], "vps4": []}
+    before = {host: picture(ends.lab, host) for host in CONNECTIONS}
+    assert ends.audit().code == 0
+    same = {host: snapshot.diff(before[host], picture(ends.lab, host)) for host in CONNECTIONS}
+    assert same == {"home": [], "vps4": []}
     undone = ends.run("rollback", "--step", "connection", "--yes")
     assert undone.code == 0, undone.out + undone.err
     assert not any(ends.loaded(host) or ends.sas(host) for host in CONNECTIONS)

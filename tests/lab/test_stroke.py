@@ -272,8 +272,8 @@ def test_a_dead_tunnel_is_explained_by_both_ends_in_the_commands_of_ipsec(produc
     assert "stage CHILD SA" in told["error"]
     assert "vps4: " in told["error"]
     assert "home: " in told["error"]
-    assert "ipsec reload" in told["hint"]
-    assert "swanctl" not in told["hint"]
+    assert "ipsec statusall" in told["look"]
+    assert "swanctl" not in told["look"] + told["hint"]
     assert product.apply().code == 0
 
 
