@@ -255,6 +255,30 @@ PACKAGE_UNKNOWN: Final = Entry(
     "as root on {target}: add Debian's `main` to the sources, apt-get update; or correct the name; then: {again}",
     (r"Unable to locate package (?P<package>\S+)", r"Package '?(?P<package>[^' ]+)'? has no installation candidate"),
 )
+KEY_UNEXPECTED: Final = Entry(
+    "signing-key-unexpected",
+    "{target}: the signing key that {url} gives has the fingerprint {fingerprint}, which is not one that it should have",
+    "the repository has a new key, the address in sites.yaml is another's, or something on the way changes what is sent",
+    "curl -s {url} | gpg --show-keys --with-fingerprint",
+    "if its owner says elsewhere that it is theirs, add it to the fingerprints in sites.yaml; then: {again}",
+    (r"the signing key of (?P<url>\S+) has the fingerprint (?P<fingerprint>\S+), which is not expected",),
+)
+NO_SIGNING_KEY: Final = Entry(
+    "signing-key-none",
+    "{target}: what {url} gives is no OpenPGP key",
+    "the address in sites.yaml is that of something else, or something on the way answers in its place",
+    "on {target}: /usr/lib/apt/apt-helper download-file {url} /tmp/key; head -n 3 /tmp/key",
+    "correct the address of the signing key in sites.yaml, then: {again}",
+    (r"what (?P<url>\S+) gives is no signing key",),
+)
+NOT_SIGNED: Final = Entry(
+    "repository-not-signed",
+    "{target}: the repository {url} is not signed by a key that is expected of it, so nothing is taken from it",
+    "it is another's than the keys are, it has a new key, or something on the way changes what is sent",
+    "curl -s {url}/dists/{suite}/InRelease | gpg --verify",
+    "correct the repository or its fingerprints in sites.yaml, then: {again}",
+    (r"the repository (?P<url>\S+) (?P<suite>\S+) is not signed by a key that is expected of it",),
+)
 APT_UNREACHABLE: Final = Entry(
     "apt-unreachable",
     "{target}: {what}: {said}",
@@ -296,7 +320,8 @@ DENIED: Final = Entry(
 )
 
 BY_WORDS: Final = (
-    DISK_FULL, READ_ONLY, APT_LOCKED, DPKG_INTERRUPTED, APT_UNREACHABLE, APT_BROKEN, PACKAGE_UNKNOWN, SERVICE_FAILED,
+    DISK_FULL, READ_ONLY, KEY_UNEXPECTED, NO_SIGNING_KEY, NOT_SIGNED,
+    APT_LOCKED, DPKG_INTERRUPTED, APT_UNREACHABLE, APT_BROKEN, PACKAGE_UNKNOWN, SERVICE_FAILED,
     DENIED,
 )  # fmt: skip
 """Those that a program's words give away, the cause before what merely follows from it."""

@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from steps.nginx_options import DEBIANS, Nginx
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -88,6 +90,7 @@ class Network:
     """One of `certificate_sources.SOURCES`."""
     keys: str = "controller"
     """One of `key_places.PLACES`: where the sites' keys are made and kept."""
+    nginx: Nginx = DEBIANS
 
     @property
     def challenge_site(self) -> str | None:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.resources.file import Absent, Directory, File
-from runbook.resources.package import Packages
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Check, Part, Proof, Told, Verdict
-from steps import inherited, nginx_sites
+from steps import inherited, nginx_package, nginx_sites
 from steps.certificate_sources import source_of
 from steps.nginx_daemon import NginxLoaded, judged_in_place
 from steps.nginx_sites import CONF, DEFAULT, INCLUDED, PassedOn, beside, of_name, servers
@@ -46,6 +45,11 @@ class NginxForAcme(Section):
     An nginx that serves sites of yours goes on serving them: ours then answers for the host's own name alone. Where one
     of yours has that very name, one `include` line is put into it, and it passes the challenges on.
 
+    With `nginx: {repository: nginx.org}` it is nginx.org's mainline. Its signing keys are fetched, and refused unless
+    their fingerprints are those known; then the repository has to be signed by them; only then apt is told of it, with
+    `Signed-By`, and that nothing but nginx is to be taken from it. A Debian nginx moves over with its configuration,
+    and rollback brings it back. What is done by hand for that is in https://nginx.org/en/linux_packages.html#Debian.
+
     With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is installed.
 
     What can go wrong: something else listens on port 80 (`ss -ltnp sport = :80` names it), or another file declares a
@@ -54,42 +58,49 @@ class NginxForAcme(Section):
 
     name: ClassVar[str] = "nginx"
     title: ClassVar[str] = "Installing and configuring nginx"
-    facts: ClassVar[str] = HOST_ADDRESSES + inherited.NGINX + nginx_sites.FACTS
+    facts: ClassVar[str] = HOST_ADDRESSES + inherited.NGINX + nginx_sites.FACTS + nginx_package.FACTS
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The package, the webroot, the one server, the running daemon."""
         if not source_of(self.network).OVER_HTTP:
             return [not_asked("web server")]
-        if others := [each for each in facts.get("web_programs", "").split() if each != "nginx"]:
-            why = f"{others[0]} listens there already; web servers other than nginx are not supported"
+        if others := nginx_sites.strangers(facts.get("web_programs", "").split()):
+            why = f"{', '.join(others)} listens there already; web servers other than nginx are not supported"
             return [Told("port 80", Verdict.UNKNOWN, why)]
         site = self.site(target)
-        files = self._files(site, facts)
+        packages = nginx_package.packages(self.network.nginx, facts)
+        files = self._files(site, facts, packages[-1].key)
         read = [each.server.file if isinstance(each, PassedOn) else each.path for each in files]
         return [
-            Packages(("nginx",), ("/var/www/html/index.nginx-debian.html", "/var/www/html", "/var/www")),
+            *packages,
             *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}"), NoChallenges()] if self.serves(site) else []),
             *files,
             Service("nginx.service"),
             NginxLoaded(tuple(read), tuple(each.key for each in files)),
         ]
 
-    def _files(self, site: Site, facts: Mapping[str, str]) -> list[File | Absent | SetAside | PassedOn]:
+    def _files(self, site: Site, facts: Mapping[str, str], package: str) -> list[File | Absent | SetAside | PassedOn]:
         """Our server, or where a server of the admin's has the name, what that one includes."""
         others, shared = servers(facts), beside(facts)
         if theirs := of_name(others, site.fqdn):
             included = File(INCLUDED, f"{_HEAD}{self._location(site)}".encode())
             ours = [Absent(each, f"{theirs.file} serves {site.fqdn} now") for each in (CONF, shared)]
-            return [*ours, included, PassedOn(theirs, site.fqdn)]
+            return [*self._defaults(facts, package), *ours, included, PassedOn(theirs, site.fqdn)]
         path, gone = (shared, CONF) if others else (CONF, shared)
-        default = Absent(DEFAULT, "its default server would answer in our place", "nginx-common")
-        without = "" if others else DEFAULT
         return [
-            *([default] if without else []),
+            *self._defaults(facts, package),
             *inherited.web_server(facts, CONF),
             Absent(gone, f"it is {path} now"),
-            File(path, self._conf(site, facts).encode(), validator=judged_in_place(path, without)),
+            File(path, self._conf(site, facts).encode(), validator=judged_in_place(path, "" if others else DEFAULT)),
         ]
+
+    def _defaults(self, facts: Mapping[str, str], package: str) -> list[Absent]:
+        """The packages' own default servers, which would answer in place of ours, or of the admin's."""
+        why, of_nginx_org = "its default server would answer in our place", bool(self.network.nginx.url)
+        debians = [] if servers(facts) else [Absent(DEFAULT, why, () if of_nginx_org else (package,))]
+        if not of_nginx_org or nginx_sites.DEFAULT_OF_NGINX_ORG in facts.get("web_own", "").split():
+            return debians
+        return [*debians, Absent(nginx_sites.DEFAULT_OF_NGINX_ORG, why, (package,))]
 
     def checks(self) -> Sequence[Check]:
         """Ask each server over loopback, and by the site's own addresses."""

@@ -8,6 +8,7 @@ alone, on the same sockets. Where one of theirs has that very name, it is theirs
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,20 +16,34 @@ from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runbook.script import Reading
 
 CONF: Final = "/etc/nginx/conf.d/ipsec-runbook.conf"
 DEFAULT: Final = "/etc/nginx/sites-enabled/default"
+DEFAULT_OF_NGINX_ORG: Final = "/etc/nginx/conf.d/default.conf"
 LAST: Final = "zz-ipsec-runbook.conf"
 """Our file's name beside others: of the servers on a socket the first is its default, which must stay one of theirs."""
 INCLUDED: Final = "/etc/nginx/ipsec-runbook-challenges.conf"
 """What a server of theirs includes to serve the challenges."""
 LINE: Final = f"    include {INCLUDED}; # managed by ipsec-runbook"
 
-PROGRAMS: Final = """ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u"""
-"""Shell that prints the programs which listen on port 80, one a line."""
+PROGRAMS: Final = """\
+ss -Hltnp 'sport = :80' 2>/dev/null | sed -n 's/.*users:(("\\([^"]*\\)",pid=\\([0-9]*\\).*/\\2 \\1/p' |
+while read -r pid program; do
+    unit=$(sed -n 's,.*/\\([^/]*\\.\\(service\\|scope\\)\\).*,\\1,p' "/proc/$pid/cgroup" 2>/dev/null | tail -n 1)
+    printf '%s(%s)\\n' "$program" "${unit:-process-$pid}"
+done | tr ' ' - | sort -u"""
+"""Shell that prints the programs which listen on port 80, one a line, each with its unit: `apache2(apache2.service)`."""
+_CONTAINER: Final = re.compile(r"nginx\((?:docker|libpod|crio|cri-containerd)-")
+
+
+def strangers(programs: Iterable[str]) -> list[str]:
+    """Which of `PROGRAMS` are no nginx of the host's own."""
+    others = [each for each in programs if each.partition("(")[0] != "nginx" or _CONTAINER.match(each)]
+    return [each.replace("(", " (") for each in others]
+
 
 _SERVERS: Final = r"""
 function flush() {
@@ -86,13 +101,16 @@ if command -v nginx >/dev/null; then
     printf 'web_servers=[%s]\\n' "$(nginx_servers)"
     web_last=/etc/nginx/sites-enabled
     ! grep -Eq "^[^#]*include +$web_last/" /etc/nginx/nginx.conf || printf 'web_last=%s\\n' "$web_last"
-    for each in /etc/nginx/sites-available/default /etc/nginx/conf.d/default.conf; do
-        ! nginx_shipped "$each" || printf 'web_shipped=%s\\n' "$each"
+    for each in /etc/nginx/sites-available/default {DEFAULT_OF_NGINX_ORG}; do
+        [ -f "$each" ] || continue
+        if nginx_shipped "$each"; then web_shipped="${{web_shipped:-}}$each "; else web_own="${{web_own:-}}$each "; fi
     done
+    printf 'web_shipped=%s\\nweb_own=%s\\n' "${{web_shipped:-}}" "${{web_own:-}}"
 fi
 """
-"""Facts: `web_programs`, who listens on port 80; `web_servers`, nginx's own; `web_last`, the directory that it reads
-last, if that is not conf.d; `web_shipped`, the default server as the package brought it."""
+"""Facts: `web_programs`, who listens on port 80, each with its unit; `web_servers`, nginx's own; `web_last`, the
+directory that it reads last, if that is not conf.d; `web_shipped`, default servers as their package brought them;
+`web_own`, those that the admin has made their own."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +145,8 @@ def beside(facts: Mapping[str, str]) -> str:
 
 
 def _shipped(facts: Mapping[str, str]) -> set[str]:
-    shipped = facts.get("web_shipped", "")
-    return {shipped, DEFAULT} if shipped.endswith("/default") else {shipped}
+    shipped = set(facts.get("web_shipped", "").split())
+    return shipped | {DEFAULT} if any(each.endswith("/default") for each in shipped) else shipped
 
 
 def _server(found: Mapping[str, str | int]) -> Server:

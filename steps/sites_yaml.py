@@ -13,10 +13,12 @@ from steps.ipsec_options import Ipsec
 from steps.key_places import PLACES
 from steps.marked_yaml import Keys, read
 from steps.network import Network
+from steps.nginx_options import DEBIANS
 from steps.plan import random_prefix
 from steps.yaml_certificates import CERTIFICATES, read_certificates
 from steps.yaml_ipsec import IPSEC, read_ipsec
 from steps.yaml_links import PAIR, STAR, read_links
+from steps.yaml_nginx import NGINX, read_nginx
 from steps.yaml_sites import SITE, read_sites
 from steps.yaml_words import ip_or_none, read_choice, read_file, read_subnet_id
 
@@ -46,6 +48,7 @@ TOP: Final = Keys(
             "`controller` (the default): the sites' keys are made here, and copied to their hosts; or `host`: each is "
             "made on its host, and never leaves it."
         ),
+        "nginx": "Where the web server comes from that the authority asks; Debian's, unless this says otherwise.",
         "ipsec": "How the tunnels are made.",
     },
 )
@@ -55,6 +58,7 @@ SECTIONS: Final[Sequence[tuple[str, str, Keys]]] = (
     ("Each link", "links[].", PAIR),
     ("Or links that meet at one site", "links[].", STAR),
     ("Where certificates come from", "certificates.", CERTIFICATES),
+    ("Where nginx comes from", "nginx.", NGINX),
     ("How the tunnels are made", "ipsec.", IPSEC),
 )
 """All that `sites.yaml` may hold: what a section is, where it stands, its keys."""
@@ -91,6 +95,7 @@ def network(tree: Value, directory: Path) -> Network:
         directory=directory,
         certificate_authority=_authority(tree, top),
         keys=read_choice(top["keys"], PLACES) if "keys" in top else next(iter(PLACES)),
+        nginx=read_nginx(top["nginx"]) if "nginx" in top else DEBIANS,
     )
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from steps.firewall import BACKENDS
+from steps.nginx_sites import strangers
 from steps.reach import Outcome
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ def _touched(survey: Survey) -> bool:
 def _web(survey: Survey) -> Told:
     if not survey.web:
         return Told("port 80", "free")
-    others = [each for each in survey.web if each != "nginx"]
-    if others:
+    if others := strangers(survey.web):
         return Told(
             "port 80", f"{others[0]} listens there, where nginx has to answer the certificate authority", wrong=True
         )

@@ -117,8 +117,8 @@ class Absent(Part):
 
     path: str
     why: str
-    shipped_by: str = ""
-    """A package that brings the file: where it is still to be installed, the file will be there to remove."""
+    follows: tuple[str, ...] = ()
+    """The packages that bring the file: where they are still to be installed, it will be there to remove."""
 
     @property
     def key(self) -> str:
@@ -126,33 +126,34 @@ class Absent(Part):
         return f"no file {self.path}"
 
     def probe(self) -> str:
-        """What is there; for a packaged file, whether the package is."""
-        installed = (
-            f"[ \"$(dpkg-query -W -f '${{db:Status-Status}}' {quote(self.shipped_by)} 2>/dev/null)\" = installed ]"
-        )
-        package = f"\nif {installed}; then echo installed; else echo none; fi"
-        return f"rb_state {quote(self.path)}{package if self.shipped_by else ''}"
+        """What is there."""
+        return f"rb_state {quote(self.path)}"
 
     def judge(self, found: Reading) -> Finding:
-        """In order when nothing is there, nor will come."""
-        state, _, package = found.text.partition("\n")
-        coming = bool(self.shipped_by) and package.strip() != "installed"
-        if state == "absent" and not coming:
+        """In order when nothing is there."""
+        state = found.text.strip()
+        if state == "absent":
             return self.in_order()
         if state.split(" ", 1)[0] not in {"absent", "file", "link"}:
             return self.unknown(_in_the_way(self.path, state))
+        return self.drift(self._remove(state, ""), self.why)
+
+    def again(self, found: Reading) -> Finding:
+        """Nothing is there, and it will be."""
+        return self.drift(self._remove(found.text.strip(), " (it comes with what is installed)"), self.why)
+
+    def _remove(self, state: str, coming: str) -> Change:
         path = quote(self.path)
         # a package that came takes its file with it when it goes, and whatever stood in its place: that comes back last
         undone = '"$image/undone.$index"'
-        change = Change(
-            summary=f"move {self.path} out of the way" + (f" ({self.shipped_by} brings it)" if coming else ""),
+        return Change(
+            summary=f"move {self.path} out of the way{coming}",
             save=f"rb_save {path}",
             apply=f"rb_remove {path}",
-            undo=f": >{undone}" if coming else f"rb_restore {path}",
+            undo=f": >{undone}" if self.follows else f"rb_restore {path}",
             settle=f"[ ! -e {undone} ] || rb_restore {path}\nrb_tidy {path}",
             diff=f"--- {self.path}\n- {state}",
         )
-        return self.drift(change, self.why)
 
 
 @dataclass(frozen=True)

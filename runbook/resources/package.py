@@ -17,7 +17,7 @@ LOCK_SECONDS = 300
 """How long another package manager at work is waited for."""
 
 APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
-_OPTIONS = "--no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+OPTIONS = "--no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
 _CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
 
@@ -57,6 +57,8 @@ if [ -n "$ours" ]; then
     fi
 fi"""
 """Purges what this very change installed, and nothing that the admin has installed since."""
+
+TAKE_AWAY = f"{_UNDO}\n{_LEFT}"
 
 
 _NOTE_GOING = """
@@ -111,7 +113,7 @@ class Packages(Part):
 {script}
 for name in {rivals}; do
     if is_there "$name" &&
-        dpkg-query -W -f '${{Conflicts}}\\n' "$name" | sed 's/[, ]/\\n/g' | grep -qxF {_either(self.names)}
+        dpkg-query -W -f '${{Conflicts}}\\n' "$name" | sed 's/[, ]/\\n/g' | grep -qxF {either(self.names)}
     then echo "-$name"; fi
 done"""
 
@@ -125,14 +127,13 @@ done"""
 
     def _install(self, missing: Sequence[str], going: Sequence[str]) -> Change:
         words = " ".join(quote(name) for name in [*missing, *(f"{each}-" for each in going)])
-        install = f"install {_OPTIONS}{'' if going else ' --no-remove'} -- {words}"
-        only = _ONLY_THESE_GO.format(simulated=f"{APT} -s {install}", going=_either(going)) if going else ""
-        note = _NOTE_GOING.format(going=" ".join(map(quote, going))) if going else ""
+        install = f"install {OPTIONS}{'' if going else ' --no-remove'} -- {words}"
+        only = _ONLY_THESE_GO.format(simulated=f"{APT} -s {install}", going=either(going)) if going else ""
         return Change(
             summary=f"install {' '.join(missing)}" + f" in place of {' '.join(going)}" * bool(going),
             save=': >"$image/added.$index"; : >"$image/left.$index"'
             + "".join(_note_absent(path) for path in self.leaves)
-            + note,
+            + self._note(going),
             apply=(
                 f"{APT} update >&2\n"
                 f"{only}"
@@ -143,9 +144,7 @@ done"""
                 f"{APT} {install} >&2 || {{ {_CONFIGURE} >&2; {APT} {install} >&2; }}\n"
                 f'{_SEEN}rm -f -- "$image/open.$index"'
             ),
-            undo=(
-                f'{_CONFIGURE} >&2 || true\n{_UNDO}\n{_LEFT}{_COME_BACK if going else ""}rm -f -- "$image/open.$index"'
-            ),
+            undo=f'{_CONFIGURE} >&2 || true\n{self._undo(going)}rm -f -- "$image/open.$index"',
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(
                 [
@@ -155,8 +154,16 @@ done"""
             ),
         )
 
+    def _note(self, going: Sequence[str]) -> str:
+        """Shell that notes, beforehand, what makes way."""
+        return _NOTE_GOING.format(going=" ".join(map(quote, going))) if going else ""
 
-def _either(names: Iterable[str]) -> str:
+    def _undo(self, going: Sequence[str]) -> str:
+        """Shell that takes away what came, and gives back what made way."""
+        return f"{TAKE_AWAY}{_COME_BACK if going else ''}"
+
+
+def either(names: Iterable[str]) -> str:
     """Words that have grep look for any of these."""
     return " ".join(f"-e {quote(name)}" for name in names)
 

@@ -1,0 +1,168 @@
+"""A package repository as nginx.org's is: signed, with an nginx of its own that takes the place of Debian's."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from lab.layout import ADMIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lab import Lab
+
+VERSION: Final = "1.99.1"
+PORT: Final = 8099
+
+PACKAGE: Final = """\
+set -e
+codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+root=$(mktemp -d) && chmod 755 "$root" && cd "$root"
+dpkg-deb --fsys-tarfile /srv/packages/nginx_1*.deb | tar -x ./usr/sbin/nginx
+install -d DEBIAN etc/nginx/conf.d etc/init.d etc/logrotate.d lib/systemd/system usr/lib/nginx/modules var/log/nginx \
+    var/cache/nginx
+ln -s /usr/lib/nginx/modules etc/nginx/modules
+depends=$(dpkg-deb -f /srv/packages/nginx_1*.deb Depends | sed 's/, iproute2.*//')
+cat >DEBIAN/control <<END
+Package: nginx
+Version: VERSION-1~$codename
+Architecture: $(dpkg --print-architecture)
+Maintainer: nobody <nobody@example.test>
+Depends: $depends
+Provides: httpd, nginx, nginx-rVERSION
+Conflicts: nginx-common, nginx-core
+Replaces: nginx-common, nginx-core
+Description: as nginx.org has it
+END
+cat >etc/nginx/nginx.conf <<'END'
+user nginx;
+pid /run/nginx.pid;
+events { worker_connections 64; }
+http {
+    client_body_temp_path /var/cache/nginx/client_temp;
+    proxy_temp_path /var/cache/nginx/proxy_temp;
+    fastcgi_temp_path /var/cache/nginx/fastcgi_temp;
+    uwsgi_temp_path /var/cache/nginx/uwsgi_temp;
+    scgi_temp_path /var/cache/nginx/scgi_temp;
+    include /etc/nginx/conf.d/*.conf;
+}
+END
+echo 'server { listen 80; server_name localhost; return 200 "welcome to nginx"; }' >etc/nginx/conf.d/default.conf
+printf '#!/bin/sh\\nexit 0\\n' >etc/init.d/nginx
+chmod 755 etc/init.d/nginx
+echo '/var/log/nginx/*.log { daily }' >etc/logrotate.d/nginx
+cat >lib/systemd/system/nginx.service <<'END'
+[Unit]
+Description=nginx of another maker
+[Service]
+Type=forking
+PIDFile=/run/nginx.pid
+ExecStart=/usr/sbin/nginx -c /etc/nginx/nginx.conf
+ExecReload=/bin/sh -c "/bin/kill -s HUP $(/bin/cat /run/nginx.pid)"
+ExecStop=/bin/sh -c "/bin/kill -s TERM $(/bin/cat /run/nginx.pid)"
+[Install]
+WantedBy=multi-user.target
+END
+find etc -type f | sed 's,^,/,' >DEBIAN/conffiles
+cat >DEBIAN/preinst <<'END'
+#!/bin/sh
+getent passwd nginx >/dev/null || useradd --system --user-group --no-create-home nginx
+END
+cat >DEBIAN/postinst <<'END'
+#!/bin/sh
+[ "$1" = configure ] || exit 0
+[ -n "$2" ] || touch /var/log/nginx/access.log /var/log/nginx/error.log
+deb-systemd-helper unmask nginx.service >/dev/null
+deb-systemd-helper enable nginx.service >/dev/null
+systemctl daemon-reload
+deb-systemd-invoke restart nginx.service
+END
+cat >DEBIAN/prerm <<'END'
+#!/bin/sh
+[ "$1" != remove ] || deb-systemd-invoke stop nginx.service
+END
+cat >DEBIAN/postrm <<'END'
+#!/bin/sh
+[ "$1" != remove ] || systemctl daemon-reload
+[ "$1" != remove ] || deb-systemd-helper mask nginx.service >/dev/null
+[ "$1" != purge ] || { deb-systemd-helper purge nginx.service; deb-systemd-helper unmask nginx.service; } >/dev/null
+END
+chmod 755 DEBIAN/p*
+dpkg-deb --build "$root" /root/nginx.deb >/dev/null
+base64 /root/nginx.deb
+rm -r /root/nginx.deb "$root"
+""".replace("VERSION-", f"{VERSION}-").replace("-rVERSION", f"-r{VERSION}")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What is served, from where the controller stands."""
+
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{ADMIN.ipv4}:{PORT}/debian"
+
+    @property
+    def key_url(self) -> str:
+        return f"http://{ADMIN.ipv4}:{PORT}/signing.key"
+
+    def new_key(self, name: str) -> str:
+        """Make a key; returns its fingerprint, as gpg has it."""
+        self.gpg("--quick-generate-key", name, "rsa2048", "sign", "never")
+        lines = self.gpg("--list-keys", "--with-colons", name).splitlines()
+        return next(line.split(":")[9] for line in lines if line.startswith("fpr"))
+
+    def publish(self, *names: str) -> None:
+        """Have these keys be those that are to be had there."""
+        (self.directory / "signing.key").write_text(self.gpg("--armor", "--export", *names))
+
+    def sign(self, name: str) -> None:
+        """Have all suites be signed by a key."""
+        for suite in (self.directory / "debian/dists").iterdir():
+            for each in ("InRelease", "Release.gpg"):
+                (suite / each).unlink(missing_ok=True)
+            self.gpg("--local-user", name, "--clearsign", "--output", suite / "InRelease", suite / "Release")
+
+    def add(self, lab: Lab, host: str) -> None:
+        """Offer the package to a host's release."""
+        codename = lab.releases[host]
+        suite, pool = self.directory / f"debian/dists/{codename}", self.directory / "debian/pool" / codename
+        architecture = lab.root(host, "dpkg --print-architecture").stdout.strip()
+        binary = suite / f"nginx/binary-{architecture}"
+        binary.mkdir(parents=True)
+        pool.mkdir(parents=True)
+        (pool / f"nginx_{VERSION}.deb").write_bytes(base64.b64decode(lab.root(host, PACKAGE).stdout))
+        packages = self._run("apt-ftparchive", "packages", f"pool/{codename}", at=self.directory / "debian")
+        (binary / "Packages").write_text(packages)
+        named = {"Origin": "nginx", "Label": "nginx", "Suite": codename, "Codename": codename,
+                 "Architectures": architecture, "Components": "nginx"}  # fmt: skip
+        options = [f"-oAPT::FTPArchive::Release::{name}={value}" for name, value in named.items()]
+        (suite / "Release").write_text(self._run("apt-ftparchive", *options, "release", ".", at=suite))
+
+    def gpg(self, *arguments: str | Path) -> str:
+        home = self.directory.parent / "gnupg"
+        home.mkdir(mode=0o700, exist_ok=True)
+        return self._run("gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", "", *arguments, at=home)
+
+    @staticmethod
+    def _run(*argv: str | Path, at: Path) -> str:
+        return subprocess.run(argv, cwd=at, check=True, capture_output=True, text=True).stdout
+
+
+def served(lab: Lab, directory: Path) -> Iterator[Repository]:
+    """An empty repository, to be had in the lab for as long as that is wanted."""
+    (directory / "web/debian/dists").mkdir(parents=True)
+    argv = [sys.executable, "-m", "http.server", str(PORT), "--bind", ADMIN.ipv4, "--directory", str(directory / "web")]
+    server = lab.admin_popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield Repository(directory / "web")
+    finally:
+        server.terminate()
+        server.wait()
