@@ -12,6 +12,7 @@ from steps.ipsec_firewall import SYSCTL_FILE
 from steps.key_on_host import DIRECTORY as KEYS_ON_HOST
 from steps.netfilter_persistent import PERSISTENT
 from steps.nftables import FILE as NFTABLES
+from steps.nginx_package import KEYRING, PIN, SOURCE
 from steps.nginx_sites import CONF, INCLUDED, LAST
 from steps.outdated_addresses import INTERFACES
 from steps.saved_iptables import IN_NETWORK
@@ -64,6 +65,9 @@ HOST: Final[Mapping[str, str]] = {
     "/etc/apparmor.d/local/": "What strongSwan's profiles are told to allow, in a marked block.",
     SYSCTL_FILE: "Forwarding, where the host is a gateway.",
     INTERFACES: "The host's addresses in the private networks, by ifupdown.",
+    KEYRING: "With `nginx.repository`: the keys that sign it.",
+    SOURCE: "The repository, `Signed-By` those keys.",
+    PIN: "That nginx is to come from there, and nothing else.",
     CONF: "What answers the certificate authority's challenges.",
     f"/etc/nginx/conf.d/{LAST}": "The same beside servers of yours; or wherever nginx reads its files last.",
     INCLUDED: "The same for the servers that nginx has already, included in each by a marked line.",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from logs import Redactor
-from runbook import catalogue, images
+from runbook import catalogue, complaints, images
 from runbook.errors import PlanChangedError, StepError, UnreachableError
 from runbook.script import PRELUDE, Batch, Reading, quote
 
@@ -212,7 +212,7 @@ class Target:
 
     def _failed(self, what: str, stderr: str, otherwise: str) -> StepError:
         """What a script could not do, by what it complained of."""
-        entry, words = catalogue.by_words(stderr or otherwise)
+        entry, words = complaints.by_words(stderr or otherwise)
         return StepError(entry, target=self.name, what=what, said=_tail(stderr) or otherwise, **words)
 
     def tell(self, line: str) -> None:

@@ -35,7 +35,7 @@ while read -r pid program; do
     unit=$(sed -n 's,.*/\\([^/]*\\.\\(service\\|scope\\)\\).*,\\1,p' "/proc/$pid/cgroup" 2>/dev/null | tail -n 1)
     printf '%s(%s)\\n' "$program" "${unit:-process-$pid}"
 done | tr ' ' - | sort -u"""
-"""Shell that prints the programs which listen on port 80, one a line, each with its unit: `apache2(apache2.service)`."""
+"""Shell that prints who listens on port 80, one a line, each with its unit: `apache2(apache2.service)`."""
 _CONTAINER: Final = re.compile(r"nginx\((?:docker|libpod|crio|cri-containerd)-")
 
 

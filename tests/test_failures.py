@@ -16,7 +16,7 @@ from told import told_as
 
 from checkpoints import Journal
 from logs import Redactor, RunLog
-from runbook import catalogue
+from runbook import catalogue, complaints
 from runbook.errors import RunbookError, StepError, UsageError
 from runbook.executor import Choice, StoppedError
 from runbook.images import Image
@@ -49,13 +49,13 @@ def failure(host: Scratch, part: Part, witness: Witness | None = None) -> Runboo
 
 
 SHELL = {
-    "an error of its own": ("echo it is jammed >&2; exit 3", catalogue.SCRIPT_FAILED),
-    "a full disk": ("echo x | tee /dev/full", catalogue.DISK_FULL),
+    "an error of its own": ("echo it is jammed >&2; exit 3", complaints.SCRIPT_FAILED),
+    "a full disk": ("echo x | tee /dev/full", complaints.DISK_FULL),
     "no effect": (":", catalogue.STILL_OTHERWISE),
-    "what root may not do": ("echo x >/proc/sys/kernel/ostype", catalogue.DENIED),
+    "what root may not do": ("echo x >/proc/sys/kernel/ostype", complaints.DENIED),
     "a file system that is read-only": (
         "unshare --mount sh -c 'mount -t tmpfs -o ro tmpfs /mnt && echo x >/mnt/x'",
-        catalogue.READ_ONLY,
+        complaints.READ_ONLY,
     ),
 }
 
@@ -229,14 +229,14 @@ def source(apt: Path, line: str) -> None:
 @needs_root
 def test_a_package_that_no_source_has(host: Scratch, apt: Path) -> None:
     source(apt, "")
-    told = told_as(install(host), catalogue.PACKAGE_UNKNOWN)
+    told = told_as(install(host), complaints.PACKAGE_UNKNOWN)
     assert "apt-cache policy runbook-no-such-package;" in told["look"]
 
 
 BROKEN: dict[str, tuple[str, Entry]] = {
-    "a mirror whose name leads nowhere": ("deb http://nowhere.invalid/ x main", catalogue.APT_UNREACHABLE),
-    "a repository without a Release file": ("deb file:{apt} x main", catalogue.APT_BROKEN),
-    "a line that is none": ("deb what is this", catalogue.APT_BROKEN),
+    "a mirror whose name leads nowhere": ("deb http://nowhere.invalid/ x main", complaints.APT_UNREACHABLE),
+    "a repository without a Release file": ("deb file:{apt} x main", complaints.APT_BROKEN),
+    "a line that is none": ("deb what is this", complaints.APT_BROKEN),
 }
 
 
@@ -257,7 +257,7 @@ def test_another_program_at_work_on_packages(host: Scratch, apt: Path) -> None:
     with holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        told = told_as(install(host), catalogue.APT_LOCKED)
+        told = told_as(install(host), complaints.APT_LOCKED)
         holder.communicate()
     assert "Could not get lock" in told["error"]
 
@@ -276,7 +276,7 @@ def test_an_installation_that_was_cut_off(host: Scratch, apt: Path, monkeypatch:
     """Where finishing it does not help either."""
     monkeypatch.setattr("runbook.resources.package._CONFIGURE", "echo 'E: dpkg was interrupted' >&2; false")
     (apt / "var/lib/dpkg/updates/0000").write_text("Package: half\n")
-    told_as(install(host), catalogue.DPKG_INTERRUPTED)
+    told_as(install(host), complaints.DPKG_INTERRUPTED)
 
 
 def test_quoting_survives(host: Scratch) -> None:

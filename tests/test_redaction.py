@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from checkpoints import Checkpoint, Journal, State
 from logs import KeyLines, Redactor, RunLog
 from logs.redact import MASK
-from runbook import catalogue, cli, terminal
+from runbook import cli, complaints, terminal
 from runbook.errors import StepError
 from runbook.local import LocalHost
 from runbook.script import heredoc
@@ -194,7 +194,7 @@ def test_an_error_that_ends_a_run_is_printed_without_what_the_run_has_learnt(
     def fail(_: list[str]) -> None:
         with Session(tmp_path / "sites.yaml", "audit", yes=True, json=True) as session:
             session.redact.learn("hunter2")
-            raise StepError(catalogue.SCRIPT_FAILED, target="home", what="apply", said=f"sh: hunter2: not found {key}")
+            raise StepError(complaints.SCRIPT_FAILED, target="home", what="apply", said=f"sh: hunter2: not found {key}")
 
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(SystemExit):

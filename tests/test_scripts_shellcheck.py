@@ -56,6 +56,8 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Absent": ("link x\nnone\n", "file 644 root:root 0\ninstalled\n"),
     "Directory": ("absent\n", "directory 777 root:root\n"),
     "Packages": ("nginx\n", "charon-systemd\n-strongswan-charon\n"),
+    "PackagesFrom": ("nginx\n", "=nginx\n-nginx-common\n"),
+    "SigningKey": ("absent\n", "file 644 root:root\nsome other\n"),
     "Service": SERVICES,
     "Masked": SERVICES,
     "NginxLoaded": ("stale\n", "not running\n"),
@@ -93,6 +95,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
 READ_ONLY: Final = {"SoundConf", "CertificatesInUse", "Later", "Told", "NotIfupdown", "Counterpart", "WayIn"}
 
 
+NGINX: Final = {"swanctl": "nginx:\n  repository: nginx.org\n", "stroke": ""}
 STAGES: Final = ("nothing", "requested", "issued")
 """How far the certificates have come: what then is known of the rest of the procedure."""
 
@@ -107,7 +110,7 @@ def network(directory: Path, stage: str, config: str = "swanctl") -> Network:
     article = ARTICLE.read_text()
     named = article.replace("agree_to_terms: true", "agree_to_terms: true\n  trust_anchors: [root.pem]")
     assert named != article
-    write(directory / "sites.yaml", f"{named}\nipsec:\n  config: {config}\n".encode())
+    write(directory / "sites.yaml", f"{named}\nipsec:\n  config: {config}\n{NGINX[config]}".encode())
     made = load(directory / "sites.yaml")
     vault = Vault(made)
     for site in made.sites.values() if stage != "nothing" else ():

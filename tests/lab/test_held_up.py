@@ -20,7 +20,7 @@ from product import RUNBOOK, Product
 from told import told_as
 
 from lab import Lab
-from runbook import catalogue
+from runbook import catalogue, complaints
 from runbook.lock import PATH, Owner
 from steps.addresses import INTERFACES
 from steps.webroot import CHALLENGES, WEBROOT
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_done(product: Product) -> 
     assert len(said) == 1
     assert "keeping what is there before the change: " in said[0]
     assert "No space left on device" in said[0]
-    told_as(reported(lab, "apply")["failures"][0], catalogue.DISK_FULL)
+    told_as(reported(lab, "apply")["failures"][0], complaints.DISK_FULL)
     assert "Traceback" not in failed.out + failed.err
     lab.root("home", "umount /var/lib/ipsec-runbook; rmdir /var/lib/ipsec-runbook")
     assert lab.root("home", "dpkg -l; ls -A /var/lib").stdout == before
@@ -219,12 +219,12 @@ def test_a_file_that_finds_no_room_is_one_sentence_and_leaves_no_half(product: P
     assert "No space left on device" in failed.out
     assert f"or take the step back with: runbook rollback --step nginx --file {product.sites}" in failed.out
     assert lab.root("vps4", f"ls -A {where}").stdout == "full\n"
-    told_as(reported(lab, "apply")["failures"][0], catalogue.DISK_FULL)
+    told_as(reported(lab, "apply")["failures"][0], complaints.DISK_FULL)
     drop_in = "/run/systemd/system/nginx.service.d"
     lab.root("vps4", f"umount {where}; systemctl stop nginx; mkdir -p {drop_in}")
     lab.root("vps4", f"printf '[Service]\\nExecStartPre=/bin/false\\n' >{drop_in}/fail.conf; systemctl daemon-reload")
     failed = product.run("resume", "--yes")
-    told_as(reported(lab, "resume")["failures"][0], catalogue.SERVICE_FAILED)
+    told_as(reported(lab, "resume")["failures"][0], complaints.SERVICE_FAILED)
     assert "journalctl -u nginx.service" in failed.out
     lab.root("vps4", f"rm -r {drop_in}; systemctl daemon-reload")
     done = product.run("resume", "--yes")

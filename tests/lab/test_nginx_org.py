@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from nginx_repository import VERSION, Repository
 from product import Product, picture
 
 from lab import Lab, snapshot
-from runbook import catalogue
+from runbook import complaints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ OF_ALL_PACKAGES = {"file:/var/lib/dpkg/status", "file:/var/lib/apt/extended_stat
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Product, Repository]]:
     """home has no nginx, vps4 Debian's, which serves a shop."""
-    lab = Lab("nginx-org")
+    lab = Lab(f"nginx-org-{os.getpid()}")
     lab.down()
     lab.up(print)
     lab.root("home", "apt-get -q update")
@@ -95,7 +96,7 @@ def refused(repository: tuple[Product, Repository], before: dict[str, dict[str, 
 def test_a_repository_that_another_key_has_signed_is_refused(refused: Run) -> None:
     assert refused.code == 1
     told = {each["target"]: each for each in refused.document["failures"] if each["step"] == "nginx"}
-    assert {target: each["id"] for target, each in told.items()} == dict.fromkeys(HOSTS, catalogue.NOT_SIGNED.id)
+    assert {target: each["id"] for target, each in told.items()} == dict.fromkeys(HOSTS, complaints.NOT_SIGNED.id)
     assert "is not signed by a key that is expected of it" in told["vps4"]["error"]
 
 
