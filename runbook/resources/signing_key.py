@@ -153,6 +153,14 @@ class SigningKey(Part):
                 f'rb_parents {path}\nrb_put {path} 644 root:root <"$tried/key.gpg"'
             ),
             undo=f"rb_restore {path}",
-            settle=f"rb_tidy {path}",
+            settle=f"rb_tidy {path}\n[ -e {path} ] || rm -f -- {self._lists()}",
             diff="\n".join(f"+ {each}" for each in self.fingerprints),
         )
+
+    def _lists(self) -> str:
+        """Shell pattern of what apt has read of the source, and would keep until its next update."""
+        named = dict(line.split(": ", 1) for line in self.source.splitlines() if ": " in line)
+        where = named["URIs"].partition(":")[2].removeprefix("//")
+        for each, escaped in (("_", "%5f"), ("~", "%7e"), ("/", "_")):
+            where = where.replace(each, escaped)
+        return f"/var/lib/apt/lists/{quote(where)}_dists_{quote(named['Suites'])}_*"

@@ -53,7 +53,16 @@ http {
 }
 END
 echo 'server { listen 80; server_name localhost; return 200 "welcome to nginx"; }' >etc/nginx/conf.d/default.conf
-printf '#!/bin/sh\\nexit 0\\n' >etc/init.d/nginx
+cat >etc/init.d/nginx <<'END'
+#!/bin/sh
+### BEGIN INIT INFO
+# Provides: nginx
+# Required-Start: $remote_fs
+# Required-Stop: $remote_fs
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+### END INIT INFO
+END
 chmod 755 etc/init.d/nginx
 echo '/var/log/nginx/*.log { daily }' >etc/logrotate.d/nginx
 cat >lib/systemd/system/nginx.service <<'END'
@@ -77,6 +86,7 @@ cat >DEBIAN/postinst <<'END'
 #!/bin/sh
 [ "$1" = configure ] || exit 0
 [ -n "$2" ] || touch /var/log/nginx/access.log /var/log/nginx/error.log
+[ ! -x /etc/init.d/nginx ] || update-rc.d nginx defaults >/dev/null
 deb-systemd-helper unmask nginx.service >/dev/null
 deb-systemd-helper enable nginx.service >/dev/null
 systemctl daemon-reload
@@ -90,7 +100,10 @@ cat >DEBIAN/postrm <<'END'
 #!/bin/sh
 [ "$1" != remove ] || systemctl daemon-reload
 [ "$1" != remove ] || deb-systemd-helper mask nginx.service >/dev/null
-[ "$1" != purge ] || { deb-systemd-helper purge nginx.service; deb-systemd-helper unmask nginx.service; } >/dev/null
+[ "$1" = purge ] || exit 0
+update-rc.d nginx remove
+deb-systemd-helper purge nginx.service >/dev/null
+deb-systemd-helper unmask nginx.service >/dev/null
 END
 chmod 755 DEBIAN/p*
 dpkg-deb --build "$root" /root/nginx.deb >/dev/null

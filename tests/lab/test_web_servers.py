@@ -143,4 +143,5 @@ def test_another_program_on_port_80_is_named_and_left_alone(
     assert done.code == 1
     told = next(each for each in done.document["failures"] if each["target"] == "home" and each["step"] == "nginx")
     assert "systemd-socket" in told["error"]
+    assert "(other.service)" in told["error"]
     assert visited(product, "home", "home.example.test") == "home's own site"
