@@ -68,7 +68,8 @@ if grep -qs '=' "$image/gone.$index"; then
     # shellcheck disable=SC2086 # a list of names
     {APT} install {OPTIONS} --allow-downgrades -- $was >&2
     sed -n 's/ auto$//p' "$image/gone.$index" | xargs -r apt-mark auto >&2
-    printf '%s\\n' "$came" | grep -vxF -f "$image/etc.$index" | xargs -r rm -f --
+    # a file of its own, and its version (dpkg puts it beside) of one that stayed
+    printf '%s\\n' "$came" | sed 'p; s/$/.dpkg-dist/' | grep -vxF -f "$image/etc.$index" | xargs -r rm -f --
     stay
 fi
 """

@@ -139,7 +139,7 @@ def test_nothing_else_is_taken_from_there(product: Product, applied: Run) -> Non
 
 def test_taken_back_each_has_what_it_had(product: Product, before: dict[str, dict[str, str]], applied: Run) -> None:
     assert applied.code == 0
-    done = product.run("rollback", "--all", "--yes")
+    done = product.run("rollback", "--step", "nginx", "--yes")
     assert done.code == 0, done.out + done.err
     now = pictures(product)
     assert {host: snapshot.diff(before[host], now[host]) for host in now} == {"home": [], "vps4": []}
