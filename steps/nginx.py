@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.resources.file import Absent, Directory, File
+from runbook.resources.package_from import PackagesFrom
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Check, Part, Proof, Told, Verdict
@@ -46,9 +47,9 @@ class NginxForAcme(Section):
     of yours has that very name, one `include` line is put into it, and it passes the challenges on.
 
     With `nginx: {repository: nginx.org}` it is nginx.org's mainline. Its signing keys are fetched, and refused unless
-    their fingerprints are those known; then the repository has to be signed by them; only then apt is told of it, with
-    `Signed-By`, and that nothing but nginx is to be taken from it. A Debian nginx moves over with its configuration,
-    and rollback brings it back. What is done by hand for that is in https://nginx.org/en/linux_packages.html#Debian.
+    their fingerprints are those known and the repository is signed by them; only then is apt told of it (`Signed-By`),
+    and that nothing but nginx comes from there. A Debian nginx moves over with its configuration, and rollback brings
+    it back. By hand: https://nginx.org/en/linux_packages.html#Debian.
 
     With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is installed.
 
@@ -69,7 +70,7 @@ class NginxForAcme(Section):
             return [Told("port 80", Verdict.UNKNOWN, why)]
         site = self.site(target)
         packages = nginx_package.packages(self.network.nginx, facts)
-        files = self._files(site, facts, packages[-1].key)
+        files = self._files(site, facts, packages[-1])
         read = [each.server.file if isinstance(each, PassedOn) else each.path for each in files]
         return [
             *packages,
@@ -79,28 +80,20 @@ class NginxForAcme(Section):
             NginxLoaded(tuple(read), tuple(each.key for each in files)),
         ]
 
-    def _files(self, site: Site, facts: Mapping[str, str], package: str) -> list[File | Absent | SetAside | PassedOn]:
+    def _files(self, site: Site, facts: Mapping[str, str], package: Part) -> list[File | Absent | SetAside | PassedOn]:
         """Our server, or where a server of the admin's has the name, what that one includes."""
         others, shared = servers(facts), beside(facts)
         if theirs := of_name(others, site.fqdn):
             included = File(INCLUDED, f"{_HEAD}{self._location(site)}".encode())
             ours = [Absent(each, f"{theirs.file} serves {site.fqdn} now") for each in (CONF, shared)]
-            return [*self._defaults(facts, package), *ours, included, PassedOn(theirs, site.fqdn)]
+            return [*default_servers(facts, package), *ours, included, PassedOn(theirs, site.fqdn)]
         path, gone = (shared, CONF) if others else (CONF, shared)
         return [
-            *self._defaults(facts, package),
+            *default_servers(facts, package),
             *inherited.web_server(facts, CONF),
             Absent(gone, f"it is {path} now"),
             File(path, self._conf(site, facts).encode(), validator=judged_in_place(path, "" if others else DEFAULT)),
         ]
-
-    def _defaults(self, facts: Mapping[str, str], package: str) -> list[Absent]:
-        """The packages' own default servers, which would answer in place of ours, or of the admin's."""
-        why, of_nginx_org = "its default server would answer in our place", bool(self.network.nginx.url)
-        debians = [] if servers(facts) else [Absent(DEFAULT, why, () if of_nginx_org else (package,))]
-        if not of_nginx_org or nginx_sites.DEFAULT_OF_NGINX_ORG in facts.get("web_own", "").split():
-            return debians
-        return [*debians, Absent(nginx_sites.DEFAULT_OF_NGINX_ORG, why, (package,))]
 
     def checks(self) -> Sequence[Check]:
         """Ask each server over loopback, and by the site's own addresses."""
@@ -162,6 +155,15 @@ class NginxForAcme(Section):
             ]
 
         return run
+
+
+def default_servers(facts: Mapping[str, str], package: Part) -> list[Absent]:
+    """The packages' own default servers, which would answer in place of ours, or of the admin's."""
+    why, debians = "its default server would answer in our place", not isinstance(package, PackagesFrom)
+    found = [] if servers(facts) else [Absent(DEFAULT, why, (package.key,) if debians else ())]
+    if debians or nginx_sites.DEFAULT_OF_NGINX_ORG in facts.get("web_own", "").split():
+        return found
+    return [*found, Absent(nginx_sites.DEFAULT_OF_NGINX_ORG, why, (package.key,))]
 
 
 _HEAD: Final = "# managed by ipsec-runbook: answers the certificate authority's challenges, and nothing else\n"
