@@ -156,7 +156,9 @@ def test_a_packages_file_is_out_of_the_way_and_back(
     if before == "a link":
         path.symlink_to("available")
     tree = host.tree()
-    comes = step("ours", {host.name: [Package(str(state), str(path)), Absent(str(path), "it would answer", "nginx")]})
+    comes = step(
+        "ours", {host.name: [Package(str(state), str(path)), Absent(str(path), "it would answer", ("package",))]}
+    )
     found = host.apply(comes, "1")
     assert bool(found[1].change) is (before == "a link" or status != "installed")
     assert (host.tree(), state.read_text()) == ({}, "installed")

@@ -118,12 +118,13 @@ for name in {rivals}; do ! is_there "$name" || echo "-$name"; done"""
         return self.drift(change, "it comes from elsewhere") if moved else self.absent(change)
 
     def _note(self, going: Sequence[str]) -> str:
-        return f"\n{self._words(going)}{_NOTE}"
+        return f"\n{_words('names', (*self.names, *going))}{_words('fills', self.fills)}{_NOTE}"
 
     def _undo(self, going: Sequence[str]) -> str:
-        return f"{self._words(going)}{_ORIGIN}{_STAY}{_COME_BACK}{TAKE_AWAY}{_EMPTY}"
+        words = f"{_words('names', (*self.names, *going))}origin={quote(self.origin)}\n"
+        return f"{words}{_ORIGIN}{_STAY}{_COME_BACK}{TAKE_AWAY}{_EMPTY}"
 
-    def _words(self, going: Sequence[str]) -> str:
-        """Shell variables, each a list of words."""
-        lists = {"names": (*self.names, *going), "fills": self.fills, "origin": (self.origin,)}
-        return "".join(f"{name}={quote(' '.join(words))}\n" for name, words in lists.items())
+
+def _words(name: str, words: Sequence[str]) -> str:
+    """A shell variable that holds a list of words."""
+    return f"{name}={quote(' '.join(words))}\n"
