@@ -21,6 +21,7 @@ def renew(file: Path, *, only: str, yes: bool, json: bool, force: bool) -> int:
     with Session(file, "renew", yes=yes, json=json, steps=partial(renewal, only=only, force=force)) as session:
         for odd in ask_authorities(session.network, session.targets[CONTROLLER], only=only, force=force):
             session.terminal.line(odd)
+        session.again = session.again.replace(" --force", "")  # it is noted now: whose turn is over has no other
         try:
             return carry_out(session, file, json=json)
         finally:
