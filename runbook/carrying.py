@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError
 from runbook.lock import Owner
+from steps.procedure import PROCEDURE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,8 @@ def carry_out(session: Session, file: Path, *, json: bool) -> int:
         return code
     if code:
         session.terminal.line(f"not finished; when it is mended, go on with: {session.again}")
-        for name in session.document.to_take_back():
+        of_procedure = {section.name for section in PROCEDURE}
+        for name in (each for each in session.document.to_take_back() if each in of_procedure):
             session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
     else:
         changes = sum(len(found) for plan in plans for found in plan.changes.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.errors import StepError
 from runbook.resources.file import Absent, File
 from runbook.script import quote
-from runbook.step import CONTROLLER, Change, Check, Finding, Part, Step
+from runbook.step import CONTROLLER, Change, Check, Finding, Part, Step, Told, Verdict
 from steps.vault import owner
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class RenewalTimer(Step):
 
     name: ClassVar[str] = "renewal-timer"
     title: ClassVar[str] = "Renewal timer"
+    facts: ClassVar[str] = "[ ! -d /run/systemd/system ] || echo systemd=runs"  # as sd_booted(3) asks
 
     def __init__(self, file: Path, *, wanted: bool) -> None:
         """For the network that `file` describes: to be there, or to be gone."""
@@ -52,6 +53,9 @@ class RenewalTimer(Step):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - there is one
         """The service, the timer, and that it is at work."""
         units = self._units
+        if self._wanted and "systemd" not in facts:
+            otherwise = f"have something else run `runbook renew --yes --file {quote(str(self._file))}` every day"
+            return [Told("renewal timer", Verdict.UNKNOWN, f"no systemd runs on this machine: {otherwise}")]
         if not self._wanted:
             why = "certificates are no longer renewed by themselves"
             return [AtWork(units, wanted=False), Absent(units.timer, why), Absent(units.service, why)]

@@ -12,13 +12,14 @@ from ula_network import ends
 
 from runbook.errors import UsageError
 from runbook.local import LocalHost
-from runbook.step import CONTROLLER
+from runbook.step import CONTROLLER, Verdict
 from runbook.target import Target
 from steps import acme_source, pki
 from steps.acme_order import AcmeError
 from steps.certificate_options import Certificates
 from steps.certificates_in_use import CertificatesInUse
 from steps.renewal import ask_authorities, renewal, standings
+from steps.renewal_timer import RenewalTimer
 from steps.renewals import Renewal, Suggestion, is_due, renewal_of
 from steps.site_certificate import settled_chain, verified_chain
 from steps.vault import Vault
@@ -126,6 +127,12 @@ def test_a_site_that_is_not_there_and_one_without_a_certificate_are_said_to_be_s
     with pytest.raises(UsageError, match="there is no certificate yet"):
         renewal(network, only="home", force=False)
     assert renewal(network, only="vps4", force=False)
+
+
+def test_without_a_systemd_it_is_said_that_there_is_none(tmp_path: Path) -> None:
+    (part,) = RenewalTimer(tmp_path / "sites.yaml", wanted=True).parts(CONTROLLER, {})
+    assert part.judge(None).verdict is Verdict.UNKNOWN  # type: ignore[arg-type] # it reads nothing
+    assert "no systemd runs on this machine" in part.judge(None).note  # type: ignore[arg-type]
 
 
 def test_a_renewed_certificate_is_to_be_shown_until_it_is_noted_that_it_was(
