@@ -104,8 +104,8 @@ class RunbookError(Exception):
 
     @property
     def hint(self) -> str:
-        """What to do, and the command to go on."""
-        return self._filled(self.entry.go_on)
+        """What to do, and the command to go on; of a sentence that says all, the command that was typed."""
+        return self._filled(self.entry.go_on) or self.again
 
     @property
     def advice(self) -> dict[str, str]:

@@ -168,7 +168,7 @@ class Told(Part):
 
     what: str
     verdict: Verdict
-    note: str
+    note: str | RunbookError
 
     @property
     def key(self) -> str:
@@ -181,7 +181,7 @@ class Told(Part):
 
     def judge(self, found: Reading) -> Finding:  # noqa: ARG002 - the facts have told all
         """What is said."""
-        return Finding(self.key, self.verdict, self.note)
+        return Finding(self.key, self.verdict, self.note) if isinstance(self.note, str) else self.unknown(self.note)
 
 
 @dataclass(frozen=True)

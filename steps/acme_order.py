@@ -44,36 +44,6 @@ PATIENCE: Final = timedelta(minutes=3)
 LONGEST_WAIT: Final = timedelta(days=1)
 """How long a CA may have us not ask for its renewal information again."""
 
-# What to do about each type of problem, by the last part of its name in RFC 8555, 6.7.
-HINTS: Final = {
-    "accountDoesNotExist": "the account key is unknown there: set the kept one aside, and a new account is made",
-    "badCSR": "set the certificate request aside and let it be made again",
-    "badPublicKey": "the CA does not take this kind of key: choose another CA",
-    "caa": "let this CA issue in the name's CAA records, or remove them",
-    "connection": "let everybody reach port 80 at every address that the name has, IPv6 too",
-    "dns": "check the name's A and AAAA records, and that all its name servers answer",
-    "dnssec": "mend DNSSEC for the name, or take its DS record away",
-    "externalAccountRequired": "this CA wants an account made by hand beforehand: choose another directory",
-    "incorrectResponse": "see that the name leads to this site at every address, and that no other web server answers",
-    "invalidContact": "correct the contact in sites.yaml",
-    "rateLimited": "wait, then run again; what is done is not done twice",
-    "rejectedIdentifier": "the CA issues nothing for this name: use another name or another CA",
-    "serverInternal": "the CA is in trouble, not you: look at its status page, and run again later",
-    "unauthorized": "see that the name leads to this site at every address, and that no other web server answers",
-    "unsupportedContact": "correct the contact in sites.yaml",
-    "userActionRequired": "read the CA's terms at the address it gives, agree to them there, and run again",
-}
-
-
-_MEANINGS: Final = {
-    "caa": "the name's CAA records in DNS allow other authorities only",
-    "connection": "port 80 of the name does not answer it, at one address at least",
-    "dns": "it finds no address for the name, or no answer from its name servers",
-    "rateLimited": "too many orders or failures for this name of late; try letsencrypt-staging until all is in order",
-    "unauthorized": "another server than the site's answers for the name",
-    "userActionRequired": "its terms have changed since the account was made",
-}
-
 
 class AcmeError(RunbookError):
     """No certificate was had from the CA, and why; or its challenge would have failed, so it was not asked."""
@@ -137,7 +107,7 @@ def register(directory_url: str, account_key_pem: bytes, contact: str, ca_bundle
             account = messages.RegistrationResource(uri=known.location, body=wanted)
             network.account = account
         except (KeyError, AttributeError, TypeError) as error:  # JSON, but none of the fields of a directory
-            raise AcmeError(f"{directory_url} is not an ACME directory", hint="correct it in sites.yaml") from error
+            raise AcmeError(catalogue.CA_NOT_ACME, url=directory_url, why="it has no directory there") from error
     return Account(directory_url, account.uri, client, network)
 
 
@@ -157,7 +127,8 @@ def ask_renewal(directory_url: str, leaf: x509.Certificate, ca_bundle: Path | No
         try:
             due, ask_again = client.renewal_time(to_pem(leaf))
         except (AttributeError, TypeError, ValueError) as error:  # JSON, but no window in it
-            raise AcmeError(f"{directory_url} gives renewal information that cannot be read") from error
+            why = "its renewal information cannot be read"
+            raise AcmeError(catalogue.CA_NOT_ACME, url=directory_url, why=why) from error
     again = min(ask_again.astimezone(UTC), datetime.now(UTC) + LONGEST_WAIT)
     return Suggestion(due.astimezone(UTC), again) if due else None
 
@@ -241,7 +212,7 @@ def _answer(
     fqdn = authorization.body.identifier.value
     offered = [each for each in authorization.body.challenges if isinstance(each.chall, acme_challenges.HTTP01)]
     if not offered:
-        raise AcmeError(f"the CA offers no http-01 challenge for {fqdn}", hint="use a name without a wildcard")
+        raise AcmeError(catalogue.NO_HTTP_CHALLENGE, fqdn=fqdn, url=account.directory_url)
     challenge = offered[0]
     response, body = challenge.chall.response_and_validation(account.network.key)
     token = challenge.chall.encode("token")
@@ -303,19 +274,17 @@ def _account_key(pem: bytes) -> JWKEC:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        message = "the ACME account's key is damaged or of another kind than P-256"
-        raise AcmeError(message, hint="set the kept one aside, and a new account is made")
+        raise AcmeError(catalogue.ACCOUNT_KEY)
     return JWKEC(key=key)
 
 
 def _check_bundle(ca_bundle: Path) -> None:
-    hint = "correct ca_bundle in sites.yaml"
     try:
         split_chain(ca_bundle.read_bytes())
     except OSError as error:
-        raise AcmeError(f"the CA bundle {ca_bundle} cannot be read: {error.strerror}", hint=hint) from error
+        raise AcmeError(catalogue.CA_BUNDLE, path=ca_bundle, why=f"cannot be read: {error.strerror}") from error
     except RunbookError as error:
-        raise AcmeError(f"the CA bundle {ca_bundle} holds {error}", hint=hint) from error
+        raise AcmeError(catalogue.CA_BUNDLE, path=ca_bundle, why=f"holds {error}") from error
 
 
 @contextlib.contextmanager
@@ -333,14 +302,12 @@ def _in_plain_words(directory_url: str, network: _Network) -> Iterator[None]:
         found = [each.error for failed in error.failed_authzrs for each in failed.body.challenges if each.error]
         raise _refused(found[0], network.retry_after) from error
     except errors.TimeoutError as error:
-        message = f"the CA at {directory_url} did not finish in time"
-        raise AcmeError(message, hint="run again later: it takes up what has been verified") from error
+        raise AcmeError(catalogue.CA_SLOW, url=directory_url) from error
     except errors.ARIError as error:
-        message = f"the renewal information of {directory_url} cannot be had: {_first_line(_innermost(error))}"
-        raise AcmeError(message) from error
+        why = f"its renewal information cannot be had: {_first_line(_innermost(error))}"
+        raise AcmeError(catalogue.CA_NOT_ACME, url=directory_url, why=why) from error
     except (errors.Error, JsonError) as error:
-        message = f"{directory_url} does not answer as an ACME server: {_first_line(error)}"
-        raise AcmeError(message, hint="look at its status page, or correct the directory in sites.yaml") from error
+        raise AcmeError(catalogue.CA_NOT_ACME, url=directory_url, why=_first_line(error)) from error
 
 
 def _unreachable(directory_url: str, error: requests.RequestException) -> AcmeError:
@@ -358,11 +325,11 @@ def _refused(problem: messages.Error, retry_after: str) -> AcmeError:
     # What is the matter with one name among several comes as a problem within the problem (RFC 8555, 6.7.1).
     details = [each.detail or each.title or "" for each in (problem, *(problem.subproblems or ()))]
     said = "; ".join(detail for detail in details if detail) or "it gave no reason"
-    hint = HINTS.get(kind, "do what it says")
+    hint = catalogue.CA_HINTS.get(kind, "do what it says")
     if kind == "rateLimited" and retry_after:
         wait = f"{retry_after} seconds" if retry_after.isdigit() else retry_after
         hint = f"{hint} (the CA says: retry after {wait})"
-    meaning = _MEANINGS.get(kind, "its own words above are all that is known")
+    meaning = catalogue.CA_MEANINGS.get(kind, "its own words above are all that is known")
     return AcmeError(catalogue.CA_REFUSED, kind=kind, said=said, meaning=meaning, todo=hint)
 
 

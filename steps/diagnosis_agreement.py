@@ -6,6 +6,7 @@ from steps.diagnosis_row import Cause, Row, Stage, put_back
 
 _NO_PROPOSAL = r"received NO_PROPOSAL_CHOSEN notify error"
 _ADDED = r"(?:added|updated|replaced) vici connection|added configuration '"
+_CIPHERS = "on {here}: {here_ciphers}; on {there}: {there_ciphers}"
 _CONNECTIONS = "on {here}: {here_conns}; on {there}: {there_conns}"
 _CONNECTION = put_back("connection")
 _CHANGED = "one end's connection was changed by hand, or is an older one; sites.yaml gives both the same"
@@ -66,7 +67,7 @@ _PROPOSALS = (
             "proposal-mismatch-rekey",
             "the tunnel cannot be given new keys: the ends want different key exchanges for ESP",
             _CHANGED + "; the first keys need no key exchange, so it shows only now",
-            _CONNECTIONS,
+            _CIPHERS,
             "make `esp_proposals` in sites.yaml what both can do, and " + _CONNECTION,
         ),
         blame="both", reply=r"no acceptable proposal found", while_up=True,
@@ -77,7 +78,7 @@ _PROPOSALS = (
             "proposal-mismatch-ike",
             "the ends share no IKE proposal: {there} offers {offered}, {here} takes {taken}",
             _CHANGED,
-            _CONNECTIONS,
+            _CIPHERS,
             "make `ike_proposals` in sites.yaml what both can do, and " + _CONNECTION,
         ),
         blame="both", also=(r"received proposals: (?P<offered>IKE:.+)", r"configured proposals: (?P<taken>IKE:.+)"),
@@ -89,7 +90,7 @@ _PROPOSALS = (
             "proposal-mismatch-child",
             "the ends share no ESP proposal: {there} offers {offered}, {here} takes {taken}",
             _CHANGED,
-            _CONNECTIONS,
+            _CIPHERS,
             "make `esp_proposals` in sites.yaml what both can do, and " + _CONNECTION,
         ),
         blame="both", also=(r"received proposals: (?P<offered>ESP:.+)", r"configured proposals: (?P<taken>ESP:.+)"),
@@ -100,7 +101,7 @@ _PROPOSALS = (
             "proposal-mismatch-ike",
             "{there} insists on the key exchange {group}, which {here} does not propose",
             _CHANGED,
-            _CONNECTIONS,
+            _CIPHERS,
             "make `ike_proposals` in sites.yaml what both can do, and " + _CONNECTION,
         ),
         blame="both",

@@ -199,7 +199,7 @@ _OF_IDENTITIES = (
          r"tried \d+ shared keys? for '.+' - '.+', but (?P<why>MAC mismatched)"),
         Cause(
             "shared-key-mismatch",
-            "{there} wants to prove itself to {here} by a pre-shared key, and that fails ({why})",
+            "{here} was to use a pre-shared key with {there}, and that fails ({why})",
             "one end's connection was written by hand for a pre-shared key; here, certificates are used",
             _CONNECTIONS,
             _CONNECTION,

@@ -10,7 +10,7 @@ from runbook.errors import StepError
 from runbook.resources.file import File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Finding, Later, Part
-from steps import certificate_request, pki
+from steps import catalogue, certificate_request, pki
 from steps.private_key import PrivateKey
 from steps.styles import style_of
 from steps.vault import owner, read_if_there
@@ -71,7 +71,7 @@ def _request(vault: Vault, site: Site) -> Sequence[Part]:
 def _guard(vault: Vault, site: Site, hosts: Mapping[str, Target]) -> None:
     there = hosts[site.name].run(f"rb_state {quote(_on_host(site))}", purpose="look for a key").stdout
     if there.strip() != "absent":
-        raise StepError(f"{site.name} {_lost(vault.key(site), site)}")
+        raise _lost(vault.key(site), site)
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,6 @@ def _on_host(site: Site) -> str:
     return style_of(site).key_path(site)
 
 
-def _lost(original: Path, site: Site) -> str:
+def _lost(original: Path, site: Site) -> StepError:
     there = _on_host(site)
-    return (
-        f"has a key in {there}, and its original {original} is lost here: put it back (from a backup, or as root from "
-        f"the host), or move {there} away there for a new key and a new certificate"
-    )
+    return StepError(catalogue.KEY_LOST, target=site.name, there=there, original=original, directory=original.parent)

@@ -9,7 +9,7 @@ from runbook.errors import StepError
 from runbook.resources.package import Packages
 from runbook.script import heredoc, quote
 from runbook.step import CONTROLLER, Change, Finding, Part, Verdict
-from steps import certificate_request
+from steps import catalogue, certificate_request
 from steps.styles import style_of
 from steps.vault import put, read_if_there, set_aside
 
@@ -84,10 +84,9 @@ class HostKey(Part):
         if state == "absent":
             return self.absent(self._make())
         if public == NO_KEY:
-            return self.unknown(
-                f"openssl cannot read {path} there (is it locked by a passphrase, or damaged?); it is left alone: put "
-                "the right key back, or move it away for a new one"
-            )
+            why = "openssl cannot read it (is it locked by a passphrase, or damaged?)"
+            at = f"on {self.site.name}: "
+            return self.unknown(StepError(catalogue.KEY_UNUSABLE, path=path, why=why, at=at))
         if state == "file 600 root:root":
             return self.in_order()
         _, mode, owner = state.split(" ")
@@ -185,7 +184,7 @@ class HostRequest(Part):
         pem = host.run(make, purpose="make a certificate request").stdout.encode()
         public = host.run(_public(path), purpose="see for which key it is").stdout.strip()
         if problems := certificate_request.csr_problems(pem, public, self.site.fqdn):
-            raise StepError(f"{self.site.name}: openssl there has made a request that is not right: {problems[0]}")
+            raise StepError(catalogue.REQUEST_UNUSABLE, target=self.site.name, why=problems[0])
         controller.run(put(self.vault.csr(self.site), pem, "644"), purpose="keep a certificate request")
         der = certificate_request.csr_der(pem)
         controller.run(put(self.vault.csr_der(self.site), der, "644"), purpose="keep it in DER, too")

@@ -47,10 +47,15 @@ def got(end: End, hosts: Mapping[str, Target], before: str, after: str) -> str:
             down = style_of(end.here).down(end.connection)
             raise explained(end, hosts, stood, catalogue.NO_NEW_KEYS, initiator=end.here.name, down=down)
     if not new.suite.key_exchange and all(read_proposal(each).key_exchange for each in end.network.ipsec.esp_proposals):
-        down = style_of(end.here).down(end.connection)
+        style = style_of(end.here)
         raise StepError(
-            f"{end.here.name}: {end.connection} got its new keys without a key exchange of its own ({new.suite})",
-            hint=f"it keeps to what it began with; on {end.here.name}: {down}; then: runbook apply",
+            catalogue.NO_OWN_KEYS,
+            target=end.here.name,
+            there=end.there.name,
+            connection=end.connection,
+            suite=new.suite,
+            sas=style.typed["sas"],
+            down=style.down(end.connection),
         )
     return f"{end.here.name}: {end.connection} has new keys by {new.suite}, SPI {new.spi_in}"
 

@@ -10,7 +10,7 @@ from runbook.resources.package_from import PackagesFrom
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Check, Part, Proof, Told, Verdict
-from steps import inherited, nginx_package, nginx_sites
+from steps import catalogue, inherited, nginx_package, nginx_sites
 from steps.certificate_sources import source_of
 from steps.nginx_daemon import NginxLoaded, judged_in_place
 from steps.nginx_sites import CONF, DEFAULT, INCLUDED, PassedOn, beside, of_name, servers
@@ -66,8 +66,7 @@ class NginxForAcme(Section):
         if not source_of(self.network).OVER_HTTP:
             return [not_asked("web server")]
         if others := nginx_sites.strangers(facts.get("web_programs", "").split()):
-            why = f"{', '.join(others)} listens there already; web servers other than nginx are not supported"
-            return [Told("port 80", Verdict.UNKNOWN, why)]
+            return [Told("port 80", Verdict.UNKNOWN, StepError(catalogue.PORT_TAKEN, program=", ".join(others)))]
         site = self.site(target)
         packages = nginx_package.packages(self.network.nginx, facts)
         files = self._files(site, facts, packages[-1])
@@ -150,7 +149,7 @@ class NginxForAcme(Section):
             answers = hosts[site.name].run(script, purpose="ask nginx over loopback").stdout.split("\n==\n")
             wanted = "200" if self.serves(site) else "307"
             return [
-                _judged(f"{site.name}: nginx answers", address, answer, wanted, theirs=theirs)
+                _judged(site.name, address, answer, wanted, theirs=theirs)
                 for address, answer in zip(addresses, answers, strict=True)
             ]
 
@@ -179,14 +178,18 @@ def not_asked(what: str) -> Told:
     return Told(what, Verdict.IN_ORDER, "not needed: the authority that signs the certificates is your own")
 
 
-def _judged(told: str, address: str, answer: str, wanted: str, *, theirs: bool) -> str:
+def _judged(target: str, address: str, answer: str, wanted: str, *, theirs: bool) -> str:
     """The evidence in what one address answered; raises StepError for a wrong answer."""
     root, _, challenge = answer.partition("\n--\n")
     if root.strip() and not theirs:
-        raise StepError(f"{told} / on {address} with {root.splitlines()[0]!r}, not with nothing")
+        got = repr(root.splitlines()[0])
+        about = {"target": target, "asked": "/", "address": address}
+        raise StepError(catalogue.NGINX_OTHER_ANSWER, answer=got, wanted="with nothing", **about)
     status = " ".join(challenge.split()[1:2])
     if status != wanted or (wanted == "200" and not challenge.rstrip().endswith(_WORD)):
-        raise StepError(f"{told} a challenge on {address} with {status!r}, not {wanted} and what is put there")
+        about = {"target": target, "asked": "a challenge", "address": address}
+        instead = f"{wanted} and what is put there"
+        raise StepError(catalogue.NGINX_OTHER_ANSWER, answer=repr(status), wanted=instead, **about)
     return f"{address}: {'' if theirs else '/ closed without an answer, '}a challenge {wanted}"
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
+from steps import catalogue
 
 if TYPE_CHECKING:
     from runbook.script import Reading
@@ -72,7 +74,7 @@ class NginxLoaded(Part):
         if state == "current":
             return self.in_order()
         if state == "invalid configuration":
-            return self.unknown("nginx -t refuses the configuration on this host: run it there, and mend what it names")
+            return self.unknown(StepError(catalogue.NGINX_REFUSES))
         change = self._load(state)
         return self.drift(change) if state == "stale" else self.absent(change)
 

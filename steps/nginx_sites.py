@@ -12,8 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
+from steps import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -202,7 +204,7 @@ class PassedOn(Part):
         try:
             now = [_server(each) for each in json.loads(f"[{found.text}]")]
         except ValueError:
-            return self.unknown("nginx -T cannot be read: run it on the host, and mend what it names")
+            return self.unknown(StepError(catalogue.NGINX_REFUSES))
         theirs = next((each for each in now if each.file == self.server.file and self.fqdn in each.names), None)
         if theirs is None:
             return self.unknown(f"{self.server.file} has no server for {self.fqdn} any more: run this again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import StepError
@@ -152,13 +153,15 @@ def proof(ends: tuple[End, End]) -> Proof:
 
         said = {name: text.split("==\n") for name, text in _ask(hosts, scripts).items()}
         before = {end.here.name: moment(end.here, said[end.here.name][0]) for end in ends}
-        evidence = [line for end in ends for line in _agreed(end, said[end.here.name][-2])]
+        agreed = [_agreed(end, said[end.here.name][-2]) for end in ends]
+        if not all(agreed):
+            raise explained(initiator, hosts, before)
         answers = []
         for name in scripts:
             if lost := pings.lost(said[name][-1]):
                 raise explained(initiator, hosts, before, catalogue.PING_LOST, lost=lost, target=name)
             answers += [f"{name}: {line}" for line in said[name][-1].splitlines() if line]
-        return [*evidence, new_keys.got(initiator, hosts, *said[initiator.here.name][1:3]), *answers]
+        return [*chain.from_iterable(agreed), new_keys.got(initiator, hosts, *said[initiator.here.name][1:3]), *answers]
 
     return run
 
@@ -170,8 +173,7 @@ def through(hub: Site, spokes: tuple[Site, Site], network: Network) -> Proof:
         evidence = []
         for name, lines in _ask(hosts, pings.scripts(network, spokes, hosts)).items():
             if lost := pings.lost(lines):
-                hint = f"both have their tunnel to {hub.name}: does {hub.name} forward from the one to the other?"
-                raise StepError(f"ping from {name} was lost: {lost}", hint=hint)
+                raise StepError(catalogue.SPOKES_APART, target=name, lost=lost, hub=hub.name)
             evidence += [f"{name}: {line}" for line in lines.splitlines() if line]
         return evidence
 
@@ -205,13 +207,11 @@ def _look(end: End) -> str:
 
 
 def _agreed(end: End, listing: str) -> Sequence[str]:
+    """What an end tells of its tunnel; nothing where it has none, or none as planned."""
     name = end.here.name
     found: list[Sa] = style_of(end.here).associations(listing, end.connection)
-    if not found:
-        raise StepError(f"{name} knows of no tunnel {end.connection}, though the other end does")
-    problems = min((negotiated_problems(end, each) for each in found), key=len)
-    if problems:
-        raise StepError(f"{name}: {problems[0]}")
+    if not any(not negotiated_problems(end, each) for each in found):
+        return []
     newest = found[-1]
     child = newest.installed[-1]
     wrapped = ", in UDP" if child.encapsulated else ""

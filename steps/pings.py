@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import StepError
+from steps import catalogue
 from steps.section import lan_target
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ def _addresses(network: Network, site: Site, hosts: Mapping[str, Target] | None)
         subnets = [each.network for each in network.own_addresses(site)]
         found[name] = [each for each in map(ip_address, said.split()) if any(each in subnet for subnet in subnets)]
         if not found[name]:
-            raise StepError(
-                f"{name} has no address in {' or '.join(map(str, subnets))}",
-                hint=f"name a machine that is behind {site.name}, or give it an address of that subnet",
-            )
+            within = " or ".join(map(str, subnets))
+            raise StepError(catalogue.LAN_HOST_ELSEWHERE, target=name, subnets=within, site=site.name)
     return found
 
 

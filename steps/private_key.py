@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbook.errors import RunbookError
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
-from steps import pki
+from steps import catalogue, pki
 from steps.vault import put, set_aside
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PrivateKey(Part):
 
     path: Path
     guard: Guard | None = field(default=None, repr=False)
-    lost: str = ""
+    lost: RunbookError | None = None
     """Why one that is not there must have been: another one is not made then."""
     serves: tuple[str, ...] = ()
 
@@ -57,7 +57,7 @@ class PrivateKey(Part):
         try:
             pki.load_key(self.path.read_bytes())
         except (RunbookError, OSError) as error:
-            return self.unknown(f"{error}; it is left alone: put the right key back, or move it away for a new one")
+            return self.unknown(pki.CertificateError(catalogue.KEY_UNUSABLE, path=self.path, why=error, at=""))
         kind, mode, *_ = found.text.split()
         if (kind, mode) == ("file", "600"):
             return self.in_order()

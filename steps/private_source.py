@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from runbook.errors import RunbookError, StepError
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
-from steps import pki, private_ca
+from steps import catalogue, pki, private_ca
 from steps.private_key import PrivateKey
 from steps.vault import put, read_if_there, set_aside
 from steps.x509_reading import is_signed_by
@@ -62,7 +62,7 @@ def issue(
     """Sign the site's request."""
     authorities = anchors(network, vault)
     if not authorities or not vault.ca_key.is_file():
-        raise StepError("your own authority is not here yet")
+        raise ValueError("the authority is made before anything is issued by it")
     return private_ca.sign(vault.csr(site).read_bytes(), site.fqdn, authorities[0], vault.ca_key.read_bytes())
 
 
@@ -71,13 +71,12 @@ def suggestion(network: Network, vault: Vault, leaf: x509.Certificate) -> Sugges
     return None
 
 
-def _lost(vault: Vault) -> str:
+def _lost(vault: Vault) -> StepError | None:
+    """What there is to say where a key that is not there must have been."""
     if not vault.ca_certificate.is_file():
-        return ""
-    return (
-        f"your authority's key is lost, and its certificate {vault.ca_certificate} is there: put the key back from a "
-        f"backup, or move {vault.ca_certificate} away for a new authority and new certificates"
-    )
+        return None
+    certificate, key = vault.ca_certificate, vault.ca_key
+    return StepError(catalogue.AUTHORITY_LOST, certificate=certificate, key=key, directory=key.parent)
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,12 @@ class CaCertificate(Part):
         if kept is None:
             return self.absent(self._made("make a certificate authority of your own"))
         if key is None:
-            return self.unknown("its key is lost")
+            return self.unknown(_lost(self.vault) or "its key is lost")
         try:
             problem = private_ca.ca_problem(pki.split_chain(kept)[0], key, self.names)
         except RunbookError as error:
-            return self.unknown(f"{error}; it is left alone: put the right one back, or move it away for a new one")
+            path = self.vault.ca_certificate
+            return self.unknown(StepError(catalogue.AUTHORITY_UNUSABLE, path=path, why=error))
         if problem:
             return self.drift(self._made(f"make your authority's certificate anew, for the same key ({problem})"))
         return self.in_order()

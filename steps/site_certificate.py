@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbook.errors import RunbookError, StepError
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Part
-from steps import chains, pki
+from steps import catalogue, chains, pki
 from steps.certificate_sources import SOURCES, source_of
 from steps.key_places import place_of
 from steps.renewals import ASKED_FOR, Renewal, is_due, renewal_of, standing
@@ -121,10 +121,7 @@ class SiteCertificate(Part):
         moved = any(other.issued(self.vault, leaf) for other in SOURCES.values() if other is not source)
         if moved or not source.COST:
             return self.drift(self._issued(str(error)))
-        return self.unknown(
-            f"{error}; {self.path} is kept: look at trust_anchors in sites.yaml, or have another one issued by "
-            "`runbook renew --force`"
-        )
+        return self.unknown(StepError(catalogue.CERTIFICATE_UNUSABLE, why=error, path=self.path))
 
     def _issued(self, why: str) -> Change:
         return self._change(source_of(self.network).offer(self.network, self.site), why)
@@ -168,8 +165,8 @@ class SiteCertificate(Part):
         try:
             verify(self.network, self.site, self.vault, bundle)
         except RunbookError as error:
-            what = "the certificate that was issued cannot be used"
-            raise StepError(f"{what}: {error}", hint="look at trust_anchors in sites.yaml") from error
+            why = f"the certificate that was issued cannot be used: {error}"
+            raise StepError(catalogue.CERTIFICATE_UNUSABLE, why=why, path=self.path) from error
         self._replace(hosts[CONTROLLER], bundle)
 
     def _unusable(self, kept: bytes, leaf: x509.Certificate) -> bytes:

@@ -54,6 +54,7 @@ class Stroke(Style):
     reads_anew: ClassVar[str] = f"{CONF}, {SECRETS} and /etc/ipsec.d (ipsec rereadall, ipsec reload)"
     typed: ClassVar[Mapping[str, str]] = {
         "conns": "ipsec statusall",
+        "ciphers": f"grep -nE '^ *(ike|esp) *=' {CONF}",
         "sas": "ipsec statusall",
         "certs": "ipsec listcerts; ipsec listcacerts",
         "traps": "ipsec statusall",

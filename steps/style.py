@@ -59,8 +59,8 @@ class Style(ABC):
     reads_anew: ClassVar[str]
     """What `load` has the daemon read."""
     typed: ClassVar[Mapping[str, str]]
-    """What a person types there to look closer, by what it shows: `conns`, `sas`, `certs`, `traps`, `algs`; `load` has
-    all read anew, and `conf` is where the configuration is."""
+    """What a person types there to look closer, by what it shows: `conns`, `ciphers`, `sas`, `certs`, `traps`, `algs`;
+    `load` has all read anew, and `conf` is where the configuration is."""
 
     @abstractmethod
     def key_path(self, site: Site) -> str:

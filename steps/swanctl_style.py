@@ -49,6 +49,7 @@ class Swanctl(Style):
     reads_anew: ClassVar[str] = "everything in /etc/swanctl (--load-all)"
     typed: ClassVar[Mapping[str, str]] = {
         "conns": "swanctl --list-conns",
+        "ciphers": "grep -rn proposals /etc/swanctl/conf.d",
         "sas": "swanctl --list-sas",
         "certs": "swanctl --list-certs",
         "traps": "swanctl --list-pols",

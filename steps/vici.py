@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Literal, TypeAlias
 
 from runbook.errors import RunbookError
+from steps import catalogue
 
 Section: TypeAlias = "dict[str, str | list[str] | Section]"
 """A braced part: values, lists and further sections by name. strongSwan's own order is kept."""
@@ -49,7 +50,7 @@ def parse(text: str) -> list[Event]:
             continue
         head = _HEAD.fullmatch(line)
         if head is None:
-            raise _unreadable(number, line)
+            raise _unreadable(f"line {number} is {line.strip()!r}")
         kind: Literal["event", "reply"] = "event" if head["kind"] == "event" else "reply"
         events.append(Event(head["name"], kind, _section(lines)))
     return events
@@ -69,8 +70,8 @@ def _section(lines: enumerate[str]) -> Section:
         elif match := _OPEN.fullmatch(line):
             found[match["key"]] = _section(lines)
         else:
-            raise _unreadable(number, line)
-    raise UnreadableOutputError("The output of swanctl ends in the middle of a message.", hint=_HINT)
+            raise _unreadable(f"line {number} is {line.strip()!r}")
+    raise _unreadable("it ends in the middle of a message")
 
 
 def _items(lines: enumerate[str]) -> list[str]:
@@ -81,14 +82,11 @@ def _items(lines: enumerate[str]) -> list[str]:
         if item == "]":
             return found
         found.append(item)
-    raise UnreadableOutputError("The output of swanctl ends in the middle of a list.", hint=_HINT)
+    raise _unreadable("it ends in the middle of a list")
 
 
-_HINT = "Run the swanctl command on the host by hand; is charon still running (systemctl status strongswan)?"
-
-
-def _unreadable(number: int, line: str) -> UnreadableOutputError:
-    return UnreadableOutputError(f"Line {number} of what swanctl printed cannot be read: {line.strip()!r}", hint=_HINT)
+def _unreadable(why: str) -> UnreadableOutputError:
+    return UnreadableOutputError(catalogue.SWANCTL_UNREADABLE, why=why)
 
 
 def sections_of(parent: Section) -> dict[str, Section]:
@@ -112,7 +110,7 @@ def number_of(parent: Section, key: str) -> int:
     """A count or a time in seconds; 0 when it is not listed, as strongSwan leaves out what is off."""
     value = text_of(parent, key, "0")
     if not value.isdecimal():
-        raise UnreadableOutputError(f"swanctl lists {key} as {value!r}, where a number was expected.", hint=_HINT)
+        raise _unreadable(f"it lists {key} as {value!r}, where a number was expected")
     return int(value)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.step import Check, Part, Proof
-from steps import firewall, web_client
+from steps import catalogue, firewall, web_client
 from steps.certificate_sources import source_of
 from steps.nginx import NOBODY_HAS, is_theirs, not_asked
 from steps.openings import Opening
@@ -107,10 +107,7 @@ def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT, *, closed: bool =
     try:
         found = addresses_of(fqdn, port)
     except OSError as error:
-        raise StepError(
-            f"{fqdn} does not resolve on this machine ({error.strerror or error})",
-            hint=f"add its A and AAAA records, then look with: getent ahosts {fqdn}",
-        ) from error
+        raise StepError(catalogue.DNS_UNRESOLVED, fqdn=fqdn, why=error.strerror or error) from error
     evidence, passed = [], []
     for address, _ in found:
         try:
@@ -120,30 +117,24 @@ def ask_site(fqdn: str, elsewhere: str = "", port: int = PORT, *, closed: bool =
         except OSError as error:
             raise _silent(fqdn, address, port, error) from error
     if not evidence:
-        raise StepError(
-            f"no address of {fqdn} can be asked from this machine: it has no route to {', '.join(passed)}",
-            hint=f"from a machine that has one: curl -i http://{fqdn}{NOBODY_HAS}",
-        )
+        faults = f"no address of {fqdn} can be asked from this machine: it has no route to {', '.join(passed)}"
+        raise StepError(catalogue.CHALLENGE_UNTRIED, faults=faults, fqdn=fqdn)
     return evidence + passed
 
 
 def _ask_address(fqdn: str, address: str, elsewhere: str, port: int, *, closed: bool) -> str:
     """Ask one address for both; raises StepError for a wrong answer, OSError where none is to be had."""
+    about: dict[str, Any] = {"fqdn": fqdn, "address": address, "port": port, "host": _bracketed(address)}
     root = _get(fqdn, address, "/", port)[0] if closed else 0
     if root:
-        raise StepError(
-            f"port {port} of {fqdn} ({address}) answers / with {root}, and should close the connection without a word",
-            hint=f"another server has the name or the address; on the host: nginx -T | grep -n 'listen\\|server_name'; "
-            f"ss -ltnp 'sport = :{port}'",
-        )
+        instead = "and should close the connection without a word"
+        raise StepError(catalogue.WEB_OTHER_ANSWER, path="/", answer=root, wanted=instead, **about)
     status, location = _get(fqdn, address, NOBODY_HAS, port)
     wanted, target = (307, f"http://{elsewhere}{NOBODY_HAS}") if elsewhere else (404, "")
     if (status, location) != (wanted, target):
         answer = f"{status} {location}".strip() if status else "nothing"
-        raise StepError(
-            f"port {port} of {fqdn} ({address}) answers {NOBODY_HAS} with {answer}, not with {wanted} {target}".strip(),
-            hint=f"look at the server that answers: curl -i --connect-to ::{_bracketed(address)}: http://{fqdn}{NOBODY_HAS}",
-        )
+        instead = f"not with {wanted} {target}".strip()
+        raise StepError(catalogue.WEB_OTHER_ANSWER, path=NOBODY_HAS, answer=answer, wanted=instead, **about)
     return f"{'/ closed without an answer, ' if closed else ''}{NOBODY_HAS} {wanted} {target}".strip()
 
 
@@ -155,29 +146,19 @@ def _get(fqdn: str, address: str, path: str, port: int) -> tuple[int, str]:
     except ConnectionResetError:  # closed without a word (http.client.RemoteDisconnected), or reset
         return 0, ""
     except http.client.HTTPException as error:
-        raise StepError(
-            f"port {port} of {fqdn} ({address}) does not speak HTTP: {error!r}",
-            hint=f"see what listens there, on the host: ss -ltnp 'sport = :{port}'",
-        ) from error
+        raise StepError(catalogue.WEB_NOT_HTTP, fqdn=fqdn, address=address, port=port, why=repr(error)) from error
     return answer.status, answer.location
 
 
 def _silent(fqdn: str, address: str, port: int, error: OSError) -> StepError:
     """Why an address does not answer, and where to look."""
     program = "ip6tables" if ip_address(address).version == 6 else "iptables"  # noqa: PLR2004 - IPv6
+    about: dict[str, Any] = {"fqdn": fqdn, "address": address, "port": port, "program": program}
     if isinstance(error, ConnectionRefusedError):
-        why = "the connection is refused"
-        hint = f"nothing listens there, or a rule rejects it; on the host: ss -ltn 'sport = :{port}'; {program} -nvL"
-    elif isinstance(error, TimeoutError):
-        why = f"nothing came back within {web_client.TIMEOUT:g} seconds"
-        hint = (
-            f"a firewall drops it, there or on the way (the provider's, a router's); on the host: {program} -nvL shows "
-            "whether the rule's counter moves"
-        )
-    else:
-        why = error.strerror or str(error)
-        hint = f"look at the way there: ping {address}; is it the site's address? getent ahosts {fqdn}"
-    return StepError(f"port {port} of {fqdn} ({address}) does not answer: {why}", hint=hint)
+        return StepError(catalogue.WEB_REFUSED, **about)
+    if isinstance(error, TimeoutError):
+        return StepError(catalogue.WEB_SILENT, seconds=web_client.TIMEOUT, **about)
+    return StepError(catalogue.WEB_NO_WAY, why=error.strerror or error, **about)
 
 
 def _bracketed(address: str) -> str:

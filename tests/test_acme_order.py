@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +23,7 @@ from told import told_as
 
 from runbook.errors import RunbookError
 from steps import catalogue, certificate_request, chains, pki
-from steps.acme_order import HINTS, NONCE_ROUNDS, AcmeError, new_account_key, order, register
+from steps.acme_order import NONCE_ROUNDS, AcmeError, new_account_key, order, register
 from steps.challenge_fetch import fetch_challenge
 
 if TYPE_CHECKING:
@@ -161,6 +161,21 @@ def test_a_request_that_the_ca_dislikes_is_answered_with_what_to_do(pebble: Pebb
     assert webroot.told == []
 
 
+def test_a_ca_that_takes_its_time_is_not_waited_for_for_ever(pebble: Pebble, webroot: Webroot) -> None:
+    account = register(pebble.directory, new_account_key(), "", pebble.ca_bundle)
+    request = certificate_request.new_csr(KEY, "slow.example.test")
+    with pytest.raises(AcmeError, match="did not finish in time") as caught:
+        order(account, request, webroot, patience=timedelta(0))
+    assert "what has been verified is taken up" in told_as(caught, catalogue.CA_SLOW)["hint"]
+
+
+def test_a_name_that_the_ca_proves_by_dns_alone_is_said_to_be_one(pebble: Pebble, webroot: Webroot) -> None:
+    account = register(pebble.directory, new_account_key(), "", pebble.ca_bundle)
+    with pytest.raises(AcmeError, match=r"offers no http-01 challenge for .*example\.test") as caught:
+        order(account, certificate_request.new_csr(KEY, "*.example.test"), webroot)
+    told_as(caught, catalogue.NO_HTTP_CHALLENGE)
+
+
 # ---- before there is an account
 
 
@@ -178,7 +193,7 @@ def test_a_ca_bundle_that_is_none_is_named(tmp_path: Path, content: bytes | None
         bundle.write_bytes(content)
     with pytest.raises(AcmeError, match=reason) as caught:
         register("https://127.0.0.1:1/dir", ACCOUNT_KEY, "", bundle)
-    assert str(bundle) in str(caught.value)
+    assert str(bundle) in told_as(caught, catalogue.CA_BUNDLE)["error"]
 
 
 def test_a_directory_that_is_not_there_cannot_be_reached(pebble: Pebble) -> None:
@@ -201,15 +216,16 @@ def test_plain_http_behind_an_https_address_is_not_taken_for_a_matter_of_trust(w
 
 def test_a_page_that_is_no_directory_is_said_to_be_none(pebble: Pebble) -> None:
     page = f"{pebble.management}/cert-status-by-serial/1"
-    with pytest.raises(AcmeError, match="does not answer as an ACME server"):
+    with pytest.raises(AcmeError, match="does not answer as an ACME server") as caught:
         register(page, ACCOUNT_KEY, "", pebble.ca_bundle)
+    told_as(caught, catalogue.CA_NOT_ACME)
 
 
 @pytest.mark.parametrize("key", [b"", KEY, ACCOUNT_KEY[:100]], ids=["empty", "another kind", "cut off"])
 def test_a_damaged_account_key_is_refused_and_not_quoted(key: bytes) -> None:
     with pytest.raises(AcmeError, match="the ACME account's key is damaged or of another kind") as caught:
         register("https://127.0.0.1:1/dir", key, "")
-    assert "MI" not in str(caught.value)
+    assert "MI" not in told_as(caught, catalogue.ACCOUNT_KEY)["error"]
 
 
 def test_the_account_shows_its_key_nowhere(pebble: Pebble) -> None:
@@ -271,13 +287,13 @@ def problem(kind: str, detail: str = "", **more: object) -> dict[str, Any]:
     return {"type": f"urn:ietf:params:acme:error:{kind}", "detail": detail, **more}
 
 
-@pytest.mark.parametrize("kind", sorted(HINTS))
+@pytest.mark.parametrize("kind", sorted(catalogue.CA_HINTS))
 def test_every_refusal_is_quoted_with_what_to_do(refusing: Refusing, kind: str) -> None:
     refusing.problems = [problem(kind, "the very words of the CA")]
     with pytest.raises(AcmeError) as caught:
         register(f"{refusing.url}/dir", ACCOUNT_KEY, "")
     assert str(caught.value) == f"the CA refused ({kind}): the very words of the CA"
-    assert HINTS[kind] in told_as(caught, catalogue.CA_REFUSED)["hint"]
+    assert catalogue.CA_HINTS[kind] in told_as(caught, catalogue.CA_REFUSED)["hint"]
     assert refusing.posts == 1  # a refusal is not argued with
 
 
@@ -308,5 +324,5 @@ def test_nonces_refused_for_ever_come_to_an_end(refusing: Refusing) -> None:
 
 
 def test_a_directory_without_its_fields_is_none(refusing: Refusing) -> None:
-    with pytest.raises(AcmeError, match="is not an ACME directory"):
+    with pytest.raises(AcmeError, match="does not answer as an ACME server"):
         register(f"{refusing.url}/dir/../newNonce?", ACCOUNT_KEY, "")

@@ -92,14 +92,17 @@ def test_where_one_is_raised_all_its_words_are_given() -> None:
 
 
 def test_what_is_raised_is_in_a_catalogue_unless_it_is_a_slip_in_a_command() -> None:
-    """A sentence of its own is for the command line alone: what is to be typed is known where it is said."""
+    """A sentence of its own is for the command line and sites.yaml, where the command that was typed is what goes on.
+
+    Or it is a reason (`CertificateError`), which whoever has the file tells, in an entry of its own.
+    """
     plain = {}
-    for path, tree in trees("runbook"):
+    for path, tree in trees("runbook", "steps"):
         for call in ast.walk(tree):
             name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
             if name in ERRORS and call.args and isinstance(call.args[0], ast.JoinedStr | ast.Constant):
                 plain[f"{path.relative_to(ROOT)}:{call.lineno}"] = name
-    assert set(plain.values()) <= {"UsageError", "StoppedError"}, plain
+    assert set(plain.values()) <= {"UsageError", "StoppedError", "CertificateError"}, plain
 
 
 def subclasses(kind: type[RunbookError]) -> set[str]:

@@ -1,6 +1,8 @@
 """`sites.yaml`: what a good one means, and that a bad one is refused at the exact line and key."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -538,3 +540,15 @@ def test_whatever_is_done_to_a_file_ends_in_a_network_or_in_one_sentence(
         message = str(error)
     assert message.isprintable()
     assert not message or re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: \S", message)
+
+
+def test_after_what_is_wrong_and_where_stands_the_command_that_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "sites.yaml"
+    path.write_text("ula_prefix: fdd7:5938:e2e6::/48\nlinksubnet: 3\n")
+    said = subprocess.run(
+        [sys.executable, "-m", "runbook", "audit", "--file", path], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 2
+    wrong, go_on = said.stderr.splitlines()
+    assert wrong == f"runbook: {path}:2: linksubnet: unknown key; did you mean `link_subnet`?"
+    assert re.fullmatch(rf"to go on: runbook audit --file {path}", go_on)

@@ -214,7 +214,7 @@ def test_an_output_cut_short_is_never_taken_for_whole(cut: int) -> None:
     [("no connections found", 1), ("list-conns reply {\n  what is this\n}", 2), ("<html>", 1)],
 )
 def test_anything_else_is_quoted_with_its_line(text: str, line: int) -> None:
-    with pytest.raises(vici.UnreadableOutputError, match=f"Line {line} of what swanctl printed") as caught:
+    with pytest.raises(vici.UnreadableOutputError, match=f"cannot be read: line {line} is") as caught:
         vici.parse(text)
     assert caught.value.hint
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from firewalled import network
+from told import told_as
 
 from runbook.errors import StepError
-from steps import web_client
+from steps import catalogue, web_client
 from steps.nginx import NOBODY_HAS
 from steps.web_firewall import WebFirewall, ask_site
 
@@ -89,11 +90,12 @@ def test_an_answer_where_none_belongs_is_named(serve: Callable[..., int]) -> Non
     welcome = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwelcome"
     with pytest.raises(StepError, match="answers / with 200, and should close the connection") as raised:
         ask_site("vps4.example.org", port=serve(NOT_FOUND, root=welcome))
-    assert "nginx -T" in raised.value.hint
+    assert "nginx -T" in told_as(raised, catalogue.WEB_OTHER_ANSWER)["look"]
     with pytest.raises(StepError, match="with nothing, not with 404"):
         ask_site("vps4.example.org", port=serve(CLOSED))
-    with pytest.raises(StepError, match="does not speak HTTP"):
+    with pytest.raises(StepError, match="does not speak HTTP") as raised:
         ask_site("vps4.example.org", port=serve(NOT_FOUND, root=b"SSH-2.0-OpenSSH_9.2\r\n"))
+    assert "ss -ltnp" in told_as(raised, catalogue.WEB_NOT_HTTP)["look"]
 
 
 @pytest.mark.usefixtures("known")
@@ -103,15 +105,23 @@ def test_a_refused_connection_is_told_from_silence(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(web_client, "TIMEOUT", 0.05)
         with pytest.raises(StepError, match=r"vps4.example.org \(::1\) does not answer: nothing came") as raised:
             ask_site("vps4.example.org", port=port)
-        assert "firewall" in raised.value.hint
+        assert "firewall" in told_as(raised, catalogue.WEB_SILENT)["likely"]
     with pytest.raises(StepError, match=f"port {port} .* does not answer: the connection is refused") as raised:
         ask_site("vps4.example.org", port=port)
-    assert "ss -ltn" in raised.value.hint
+    assert "ss -ltnp" in told_as(raised, catalogue.WEB_REFUSED)["look"]
 
 
 def test_a_name_that_does_not_resolve_is_said() -> None:
-    with pytest.raises(StepError, match=r"nonexistant\.invalid does not resolve on this machine"):
+    with pytest.raises(StepError, match=r"the name nonexistant\.invalid has no address") as raised:
         ask_site("nonexistant.invalid")
+    assert told_as(raised, catalogue.DNS_UNRESOLVED)["look"] == "getent ahosts nonexistant.invalid"
+
+
+def test_an_address_that_nothing_can_be_sent_to_is_told_with_the_systems_own_words() -> None:
+    """A link-local address in the DNS, which means nothing without its link."""
+    with pytest.raises(StepError, match=r"\(fe80::1\) does not answer: Invalid argument") as raised:
+        ask_site("fe80::1")
+    told_as(raised, catalogue.WEB_NO_WAY)
 
 
 def test_each_site_is_checked_for_what_it_should_answer(

@@ -53,7 +53,7 @@ BREAKS = {
         "s/ local_ts = .*/ local_ts = fd00:1::\\/64/",
         "the selectors do not mirror each other: vps4 was asked for",
     ),
-    "a pre-shared key": edited("home", PSK, "home wants to prove itself to vps4 by a pre-shared key, and that fails"),
+    "a pre-shared key": edited("home", PSK, "vps4 was to use a pre-shared key with home, and that fails"),
     "another way to prove oneself": edited(
         "vps4",
         "/remote {/,/}/{s/auth = pubkey/auth = psk/;/cacerts/d}",

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from product import Product, Run, picture
 from strangers import Watch
+from told import told_as
 
 from lab import Lab, snapshot
+from steps import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +204,8 @@ def test_a_lost_authority_is_named_and_no_other_is_made_in_silence(product: Prod
         assert ("certificate", "controller", f"private key {key}") in product.audit().not_in_order
         refused = product.apply()
         assert refused.code == 1
-        assert "your authority's key is lost" in refused.document["failures"][0]["error"]
+        told = told_as(refused.document["failures"][0], catalogue.AUTHORITY_LOST)
+        assert "your authority's key is lost" in told["error"]
         assert not key.exists()
     finally:
         lost.rename(key)

@@ -211,7 +211,8 @@ def test_a_lost_key_whose_host_is_good_is_said_and_nothing_is_replaced(product: 
         assert ("key", "vps4", "original of /etc/swanctl/private/vps4.example.test.key") in product.audit().not_in_order
         refused = product.apply()
         assert refused.code == 1
-        assert "its original" in refused.document["failures"][0]["error"]
+        told = told_as(refused.document["failures"][0], catalogue.KEY_LOST)
+        assert f"and its original {key} is lost here" in told["error"]
         assert not key.exists()
         assert product.lab.root("vps4", there).stdout == before
     finally:
