@@ -51,13 +51,22 @@ def fingerprint(vault: Vault, site: Site) -> str:
 
 def installed(vault: Vault, site: Site, path: str) -> Part | None:
     """A copy, in the form that strongSwan reads; what is here stays as it is."""
-    key = read_if_there(vault.key(site))
+    key = _usable(vault, site)
     return File(path, pki.as_pkcs8(key), "400", secret=True) if key else None
+
+
+def _usable(vault: Vault, site: Site) -> bytes | None:
+    """The site's key, if it is there and is one; why not is the key step's to say."""
+    key = read_if_there(vault.key(site))
+    try:
+        return key if key and pki.load_key(key) else None
+    except pki.CertificateError:
+        return None
 
 
 def _request(vault: Vault, site: Site) -> Sequence[Part]:
     pem, der, serves = vault.csr(site), vault.csr_der(site), (site.name,)
-    key = read_if_there(vault.key(site))
+    key = _usable(vault, site)
     if key is None:
         return [Later("file", str(path), "key", serves) for path in (pem, der)]
     request = read_if_there(pem)

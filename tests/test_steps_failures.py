@@ -15,7 +15,8 @@ from told import told_as
 from runbook.errors import RunbookError, StepError
 from runbook.script import Reading
 from runbook.step import Verdict
-from steps import catalogue, certificate_request, new_keys, pings, pki
+from steps import catalogue, certificate_request, key_on_controller, new_keys, pings, pki
+from steps.csr import CsrGeneration
 from steps.key_on_host import HostKey, HostRequest
 from steps.nginx import NginxForAcme
 from steps.nginx_daemon import NginxLoaded
@@ -107,6 +108,17 @@ def test_a_key_that_is_damaged(tmp_path: Path, planned: Network) -> None:
     assert told["look"].startswith("on vps4: openssl pkey")
 
 
+def test_what_a_damaged_key_is_for_waits_for_it(planned: Network) -> None:
+    """It is told once, by the step that it is of."""
+    vault = Vault(planned)
+    for site in planned.sites.values():
+        vault.key(site).parent.mkdir(parents=True, exist_ok=True)
+        vault.key(site).write_bytes(pki.new_key()[:100])
+        assert key_on_controller.installed(vault, site, "/x") is None
+    waiting = CsrGeneration(planned, vault).parts("controller", {})
+    assert {part.judge(Reading("")).verdict for part in waiting} == {Verdict.LATER}
+
+
 def test_an_authority_whose_certificate_is_none(planned: Network) -> None:
     vault = Vault(planned)
     vault.ca_certificate.parent.mkdir(parents=True)
@@ -144,7 +156,7 @@ def test_a_certificate_that_leads_to_no_root_that_is_trusted(tmp_path: Path) -> 
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
     told = refused(SiteCertificate(planned, site, vault), "", catalogue.CERTIFICATE_UNUSABLE)
-    assert "Staging Root is missing" in told["error"]
+    assert "cannot be trusted: its chain ends in" in told["error"]
     assert f"{vault.certificate(site)} is kept" in told["error"]
 
 
@@ -170,13 +182,11 @@ def test_spokes_whose_hub_does_not_forward(planned: Network) -> None:
 
 
 def test_a_machine_that_is_not_behind_its_site(tmp_path: Path) -> None:
-    text = (tmp_path / "sites.yaml").write_text
     network(tmp_path)
-    text(
-        (tmp_path / "sites.yaml")
-        .read_text()
-        .replace("interface: eth0}", "interface: eth0, lan_interface: eth1, lan_host: m}")
-    )
+    text = (tmp_path / "sites.yaml").read_text()
+    for name in ("printer", "nas"):
+        text = text.replace("eth0}", f"eth0, lan_interface: eth1, lan_host: {name}}}", 1)
+    (tmp_path / "sites.yaml").write_text(text)
     planned = load(tmp_path / "sites.yaml")
     home, vps4 = planned.sites.values()
     names = ["home", "vps4", "home's LAN host", "vps4's LAN host"]
