@@ -225,6 +225,14 @@ CERTIFICATE_UNUSABLE: Final = Entry(
     "correct `certificates.trust_anchors` in sites.yaml, or have another one issued: runbook renew --force{file}; "
     "then: {again}",
 )
+TIMER_FAILED: Final = Entry(
+    "timer-run-failed",
+    "the timer is in place, and its first run has failed: {said}",
+    "it has neither your SSH agent nor a terminal: your key has a passphrase, or sudo there wants a password",
+    "{journal}",
+    "see that the hosts can be reached by a key without a passphrase, and that sudo there wants no password, then: "
+    "{again}",
+)
 
 # --- tunnels: `{what}`, `{likely}`, `{look}` and `{fix}` are the cause's own, which `steps.diagnosis` finds -----------
 
@@ -248,6 +256,14 @@ NO_NEW_KEYS: Final = Entry(
     "{likely}",
     "{look}",
     "{fix}; a tunnel that is up keeps to what it began with: on {initiator}: {down}; then: {again}",
+)
+NOT_SHOWN: Final = Entry(
+    "certificate-not-shown",
+    "{shown_to} has not been shown the certificate {serial} of {fqdn}; the tunnel goes on by the earlier one: {what}"
+    "{quotes}",
+    "{likely}",
+    "{look}",
+    "{fix}; then: {again}",
 )
 NO_OWN_KEYS: Final = Entry(
     "no-own-key-exchange",

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Finding, Later, Part, Proof
+from steps import catalogue
 from steps.both_ends import explained, listen
 from steps.renewals import renewal_of
 from steps.site_certificate import settled_chain, verified_chain
@@ -126,11 +126,8 @@ def _show(end: End, leaf: x509.Certificate, hosts: Mapping[str, Target]) -> None
     there = style_of(end.there)
     wait = _WAIT.format(held=there.held, mark=quote(there.mark(leaf)))
     if "unseen" in hosts[end.there.name].run(wait, purpose="wait for the certificate").stdout:
-        raise StepError(
-            f"{end.there.name} has not been shown the certificate {serial_of(leaf)} of {end.here.fqdn}; the tunnel "
-            f"goes on by the earlier one: {explained(maker, hosts, before, said=said.splitlines())}",
-            hint="runbook audit names what is not in order at either end",
-        )
+        about = {"shown_to": end.there.name, "serial": serial_of(leaf), "fqdn": end.here.fqdn}
+        raise explained(maker, hosts, before, catalogue.NOT_SHOWN, said=said.splitlines(), **about)
 
 
 _WAIT: Final = """\

@@ -13,6 +13,7 @@ from runbook.errors import StepError
 from runbook.resources.file import Absent, File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Change, Check, Finding, Part, Step, Told, Verdict
+from steps import catalogue
 from steps.vault import owner
 
 if TYPE_CHECKING:
@@ -78,11 +79,7 @@ class RenewalTimer(Step):
         said = hosts[CONTROLLER].run(script, purpose="renew by the timer's service", timeout=_RUN_SECONDS).stdout
         outcome, following, lingers = (each.strip() for each in said.split("--\n"))
         if outcome != "done":
-            raise StepError(
-                f"the timer is in place, and its first run has failed: {' / '.join(outcome.splitlines()[-4:])}",
-                hint="it has neither your SSH agent nor a terminal: see that the hosts can be reached by a key without "
-                f"a passphrase, and that sudo there wants no password; then look at `{journal}`",
-            )
+            raise StepError(catalogue.TIMER_FAILED, said=" / ".join(outcome.splitlines()[-4:]), journal=journal)
         told = [f"next: {' '.join(following.split()[:4])}"]
         if self._units.user and lingers != "yes":
             told.append("it runs only while you are logged in; to have it run always: sudo loginctl enable-linger")

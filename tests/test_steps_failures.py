@@ -15,7 +15,7 @@ from told import told_as
 from runbook.errors import RunbookError, StepError
 from runbook.script import Reading
 from runbook.step import Verdict
-from steps import catalogue, certificate_request, key_on_controller, new_keys, pings, pki
+from steps import catalogue, certificate_request, certificates_in_use, key_on_controller, new_keys, pings, pki
 from steps.csr import CsrGeneration
 from steps.key_on_host import HostKey, HostRequest
 from steps.nginx import NginxForAcme
@@ -23,9 +23,11 @@ from steps.nginx_daemon import NginxLoaded
 from steps.ping import through
 from steps.private_key import PrivateKey
 from steps.private_source import CaCertificate
+from steps.renewal_timer import RenewalTimer
 from steps.site_certificate import SiteCertificate
 from steps.sites_yaml import load
 from steps.vault import Vault
+from steps.x509_reading import serial_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +173,33 @@ def test_new_keys_without_a_key_exchange(planned: Network) -> None:
         new_keys.got(end, {}, "", listed)
     told = told_as(error, catalogue.NO_OWN_KEYS)
     assert "swanctl --terminate --ike ula-net-vps4" in told["hint"]
+
+
+def test_a_certificate_that_an_end_is_not_shown(planned: Network) -> None:
+    """The other end goes on by the one that it knows, whatever it is asked: here it says nothing at all."""
+    end = next(each for each in planned.link_ends(planned.links[0]) if each.initiates)
+    leaf = issue("", None, ca=False, names=[end.here.fqdn]).cert
+
+    def said(script: str) -> str:
+        if "exit 0" in script:
+            return "unseen"
+        return "--\n--\n--\nactive\n--\n--\n0" if "is-active" in script else "--\n"
+
+    with pytest.raises(StepError) as error:
+        certificates_in_use._show(end, leaf, answering("home", "vps4", said=said))
+    told = told_as(error, catalogue.NOT_SHOWN)
+    assert f"has not been shown the certificate {serial_of(leaf)} of {end.here.fqdn}" in told["error"]
+
+
+def test_a_timer_whose_first_run_fails(tmp_path: Path) -> None:
+    timer = RenewalTimer(tmp_path / "sites.yaml", wanted=True)
+    [check] = timer.checks()
+    said = "home: Permission denied\n--\nnever\n--\nyes\n"
+    with pytest.raises(StepError) as error:
+        check.run(answering("controller", said=said))
+    told = told_as(error, catalogue.TIMER_FAILED)
+    assert "home: Permission denied" in told["error"]
+    assert told["look"].startswith("journalctl ")
 
 
 def test_spokes_whose_hub_does_not_forward(planned: Network) -> None:
