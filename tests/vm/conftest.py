@@ -56,6 +56,17 @@ links:
     initiator: home
 """
 
+LAN = """\
+printf 'auto lan0\\niface lan0 inet6 manual\\n' >/etc/network/interfaces.d/lan0
+ip netns add lan
+ip link add lan0 type veth peer name eth0 netns lan
+ip link set lan0 up
+ip -n lan link set eth0 up
+ip -n lan address add fdd7:5938:e2e6:1::10/64 dev eth0 nodad
+ip -n lan route add default via fdd7:5938:e2e6:1::1
+"""
+"""A machine on home's LAN."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots emulated machines (root, qemu-system-x86_64); minutes")
@@ -121,6 +132,12 @@ def sites(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     yield Sites(pair, network, hosts)
     for host in hosts.values():
         host.close()
+
+
+@pytest.fixture(scope="session")
+def with_lan(sites: Sites) -> Sites:
+    sites.sh("home", LAN)
+    return sites
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -24,19 +24,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
-HOME, HOME_LAN, HOME_LINK = "fdd7:5938:e2e6:1::1", "fdd7:5938:e2e6:1::10", "fdd7:5938:e2e6:3::1"
+HOME_LAN, HOME_LINK = "fdd7:5938:e2e6:1::10", "fdd7:5938:e2e6:3::1"
 VPS4_LINK = "fdd7:5938:e2e6:3::8e71"
 HOMES_CARD = "52:54:00:00:00:01"
-
-LAN = f"""\
-ip netns add lan
-ip link add lan0 type veth peer name eth0 netns lan
-ip link set lan0 up
-ip -n lan link set eth0 up
-ip -n lan address add {HOME_LAN}/64 dev eth0 nodad
-ip -n lan route add default via {HOME}
-"""
-"""A machine on home's LAN."""
 
 COUNT_DROPPED = """\
 ip6tables -A INPUT -p udp --dport 4242 -m comment --comment dropped
@@ -49,11 +39,10 @@ PING = f"ping -6 -n -q -i 0.5 -W 5 -c 5 {HOME_LAN}"
 
 
 @pytest.fixture(scope="module")
-def tunnel(sites: Sites) -> Sites:
-    sites.sh("home", LAN)
-    sites.apply(IpsecInstallation, Credentials, AppArmor, IpsecFirewall, AddingAddresses, Connection, PingTest)
-    sites.sh("home", COUNT_DROPPED)
-    return sites
+def tunnel(with_lan: Sites) -> Sites:
+    with_lan.apply(IpsecInstallation, Credentials, AppArmor, IpsecFirewall, AddingAddresses, Connection, PingTest)
+    with_lan.sh("home", COUNT_DROPPED)
+    return with_lan
 
 
 @dataclass(frozen=True)
