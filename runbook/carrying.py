@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runbook.session import Session
 
 
-def carry_out(session: Session, file: Path, *, json: bool) -> int:
+def carry_out(session: Session, *, json: bool) -> int:
     """Work through the session's steps, asking before each that changes something; returns the exit code.
 
     Raises RunbookError when it is stopped; what was found by then is reported all the same.
@@ -34,10 +34,11 @@ def carry_out(session: Session, file: Path, *, json: bool) -> int:
     if json:
         return code
     if code:
-        session.terminal.line(f"not finished; when it is mended, go on with: {session.again}")
+        session.terminal.line(f"not finished{session.document.failed}; when mended, go on with: {session.again}")
         of_procedure = {section.name for section in PROCEDURE}
         for name in (each for each in session.document.to_take_back() if each in of_procedure):
-            session.terminal.line(f"or take the step back with: runbook rollback --step {name} --file {file}")
+            undo = f"runbook rollback --step {name}{session.file_option}"
+            session.terminal.line(f"or take the step back with: {undo}")
     else:
         changes = sum(len(found) for plan in plans for found in plan.changes.values())
         session.terminal.line(f"done: {changes} changes made, every step is in order")

@@ -34,6 +34,15 @@ class Document:
         elif isinstance(event, Undone):
             self._undone.add((event.step, event.target))
 
+    @property
+    def failed(self) -> str:
+        """What failed where, to stand behind what is said of the whole; empty where nothing did."""
+        found: dict[str, list[str]] = {}
+        for each in self.failures:
+            what = f"{each.step} failed on" if each.step else "nothing could be done on"
+            found.setdefault(what, []).append(each.target)
+        return "".join(f": {what} {', '.join(dict.fromkeys(where))}" for what, where in found.items())
+
     def to_take_back(self) -> list[str]:
         """The steps that failed somewhere and were not taken back there."""
         left = [each for each in self.failures if each.step and (each.step, each.target) not in self._undone]

@@ -111,7 +111,9 @@ class Interview:
                 self.site(number, "ssh", question=f"The {which} host (user@host, as for `ssh`)")
                 site = self.answers.sites[number]
             try:
-                self.known.surveys[site.ssh] = self.desk.meet(site.ssh, self._ssh_config())
+                survey = self.desk.meet(site.ssh, self._ssh_config())
+                self._refuse_a_twin(number, survey)
+                self.known.surveys[site.ssh] = survey
             except RunbookError as error:
                 if not self.desk.interactive:
                     raise
@@ -121,6 +123,17 @@ class Interview:
             else:
                 self._keep(self._with(number, name=self.plan.sites[number].name))
                 return
+
+    def _refuse_a_twin(self, number: int, survey: Survey) -> None:
+        """Raise UsageError for a host that is another site's already, by whatever name; known by its network cards."""
+        for each in self.answers.sites[:number]:
+            other = self.known.surveys.get(each.ssh)
+            if other and any(survey.macs.values()) and (survey.macs, survey.own) == (other.macs, other.own):
+                raise UsageError(
+                    f"{self.answers.sites[number].ssh} is the host of {each.name}, under another name: it has the "
+                    "same network cards and addresses",
+                    hint="name the other host",
+                )
 
     def name(self, number: int) -> None:
         """Have a site's name in DNS, and see where it leads."""

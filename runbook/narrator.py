@@ -86,7 +86,8 @@ class Narrator:
         where = f"{event.step} on {event.target}" if event.step else event.target
         why = str(event.error).removeprefix(f"{event.target}: ")
         self._terminal.done(where if event.step else f"connecting to {event.target}")
-        self._terminal.line(f"    {self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}")
+        for line in f"{self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}".splitlines():
+            self._terminal.item(line, 4)
         for label, text in event.error.advice.items():
             head = self._terminal.paint(f"{label}:", "bold")
             # a command is not broken into lines, so that it can be taken as it stands
@@ -128,7 +129,7 @@ class Narrator:
         took = self._terminal.done(f"{event.step}: {event.title}")
         self._terminal.line(f"    {self._terminal.paint('proved', 'green')} {event.title}{took}")
         for line in event.evidence:
-            self._terminal.line(self._terminal.paint(f"      {line}", "dim"))
+            self._terminal.item(self._terminal.paint(line, "dim"), 6)
 
     @__call__.register
     def _(self, event: StepDone) -> None:
@@ -164,7 +165,7 @@ class Narrator:
             for each in found:
                 told = each.verdict is Verdict.BLOCKED or ((each.change or each.offer) and self.asking)
                 if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
-                    terminal.line(f"    {target}: {self._finding(each)}")
+                    terminal.item(f"{target}: {self._finding(each)}", 4)
 
     def _head(self, plan: Plan) -> None:
         """Where one is: which step of how many, on which targets, how long after the beginning."""
@@ -196,11 +197,11 @@ class Narrator:
             for each in found:
                 if each.change is None:
                     continue
-                self._terminal.line(f"  {self._terminal.paint(target, 'bold')}: {each.change.summary}")
+                self._terminal.item(f"{self._terminal.paint(target, 'bold')}: {each.change.summary}", 2)
                 for line in each.change.diff.splitlines():
                     self._terminal.line(f"      {self._coloured(line)}")
                 if each.change.irreversible:
-                    self._terminal.line(f"      cannot be taken back: {each.change.irreversible}")
+                    self._terminal.item(f"cannot be taken back: {each.change.irreversible}", 6)
 
     def _finding(self, finding: Finding) -> str:
         mark, colour = _MARKS[finding.verdict]

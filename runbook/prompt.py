@@ -104,7 +104,7 @@ class Offers:
             for line in change.diff.splitlines():
                 self._terminal.line(f"      {line}")
             if change.irreversible:
-                self._terminal.line(f"      cannot be taken back: {change.irreversible}")
+                self._terminal.item(f"cannot be taken back: {change.irreversible}", 6)
         names = list(offers)
         wanted = {"no": [], **{f"yes, on {name}": [name] for name in names}}
         if len(names) > 1:
@@ -117,7 +117,7 @@ class Offers:
         name, target = offer.step.name, offer.target
         self._terminal.line(f"\n  {name} failed on {target}, and this run has changed it there:")
         for line in undoing(offer.image):
-            self._terminal.line(f"    {line}")
+            self._terminal.item(line, 4)
         leave, take_back = "leave it as it is (runbook resume goes on)", f"take this step back on {target} now"
         with self._terminal.held():
             answer = choose(f"{target}: what about {name}?", leave, take_back)

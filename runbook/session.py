@@ -74,9 +74,10 @@ class Session:
         self._questions = prompt.Questions(self.terminal, self.redact.learn)
         self.document = Document()
         self._command = command
-        self._file = f" --file {shlex.quote(str(file))}" if file != SITES else ""
+        self.file_option = f" --file {shlex.quote(str(file))}" if file != SITES else ""
+        """The option that names this very file in a command that is proposed; empty for the usual one."""
         resumed = command in {"apply", "resume"}
-        resume = " ".join([f"runbook resume{self._file}", *wanted])
+        resume = " ".join([f"runbook resume{self.file_option}", *wanted])
         self.again = resume if resumed else shlex.join(["runbook", *sys.argv[1:]])
         """The command that goes on when this run has failed."""
         data = self.network.directory / ".runbook"
@@ -97,8 +98,9 @@ class Session:
         )
 
     def __enter__(self) -> Session:  # noqa: PYI034 - not meant to be derived from
-        """Begin to show progress."""
+        """Begin to show progress; what changes nothing ends at once by Ctrl-C."""
         self.terminal.__enter__()
+        self._interrupt = signal.signal(signal.SIGINT, self._stop_at_once)
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -111,6 +113,11 @@ class Session:
         self.terminal.__exit__()
         self._log.write("ended", error=str(error) or type(error).__name__ if error else "")
         self._log.close()
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _stop_at_once(self, _signal: int, _frame: FrameType | None) -> None:
+        self.terminal.line(f"stopped; to begin anew: {self.again}")
+        os._exit(130)
 
     def limit_to(self, site: str) -> None:
         """Look at one site, and this machine; raises UsageError for a site that is not in the file."""
@@ -156,7 +163,7 @@ class Session:
 
     def tell_how_to_go_on(self, error: RunbookError) -> None:
         """Let an error name the commands that go on and look closer, for this very file."""
-        error.again, error.file = self.again, self._file
+        error.again, error.file = self.again, self.file_option
 
     def _notify(self, event: Event) -> None:
         if isinstance(event, Failed):

@@ -24,6 +24,9 @@ PATIENCE: Final = 2.0
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f]+")
 """What programs colour and move their own lines by."""
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_PAINT: Final = rf"\x1b\[(?:(?:{'|'.join(_CODES.values())});?)+m|\x1b\[0m"
+_STRANGE: Final = re.compile(rf"(?!{_PAINT})\x1b|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+"""What a host's file or answer could take the screen over with: all that moves or hides, but for our own colours."""
 
 
 class Terminal:
@@ -87,6 +90,18 @@ class Terminal:
             for line in [""] * (number > 0) + lines:
                 self.line(f"{' ' * indent}{line}".rstrip())
 
+    def item(self, text: str, indent: int) -> None:
+        """Write what is one line in a pipe; a terminal that is narrower breaks it between words, further indented."""
+        rows = [" " * indent]
+        for word in text.split(" "):
+            row = f"{rows[-1]}{word}"
+            if self._out.isatty() and rows[-1].strip() and len(re.sub(_PAINT, "", row)) >= self.width:
+                rows.append(f"{' ' * (indent + 2)}{word} ")
+            else:
+                rows[-1] = f"{row} "
+        for row in rows:
+            self.line(row.rstrip())
+
     def line(self, text: str = "") -> None:
         """Write a line."""
         with self._lock:
@@ -95,7 +110,7 @@ class Terminal:
                 return
             self._erase()
             shown = text if "\n" in text else self._keys[""](text)
-            self._out.write(self._redact(shown) + "\n")
+            self._out.write(_STRANGE.sub("\N{REPLACEMENT CHARACTER}", self._redact(shown)) + "\n")
             self._out.flush()
 
     @contextmanager

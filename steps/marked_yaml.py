@@ -157,7 +157,8 @@ def _decode(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be read: {error.strerror}; name the file that describes your network"
+            f"{path}: cannot be read: {error.strerror}",
+            hint="describe your network with `runbook init`, or name the file that does with --file",
         ) from None
     try:
         return data.decode()

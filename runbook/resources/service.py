@@ -33,7 +33,7 @@ class Service(Part):
             return self.in_order()
         unit = quote(self.unit)
         change = Change(
-            summary=f"enable and start {self.unit} (it is {found.text.strip()})",
+            summary=f"enable and start {self.unit} ({_words(found)})",
             # enabled and started by itself: `enable --quiet --now` says nothing of why a unit does not start
             apply=(
                 f"systemctl unmask {unit} 2>/dev/null || true\n"
@@ -67,7 +67,7 @@ class Masked(Part):
             return self.in_order()
         unit = quote(self.unit)
         change = Change(
-            summary=f"mask {self.unit} (it is {found.text.strip()})",
+            summary=f"mask {self.unit} ({_words(found)})",
             apply=f"systemctl mask --quiet --now {unit} 2>/dev/null || systemctl mask --quiet {unit} >&2",
             undo=f"systemctl unmask --quiet {unit} >&2\n{_undo(self.unit, found)}",
             diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} masked inactive",
@@ -87,6 +87,14 @@ def _state(unit: str) -> str:
         "case $active in active | reloading | refreshing) active=active ;; *) active=inactive ;; esac\n"
         f'printf \'%s %s\\n\' "${{enabled:-not-found}}" "$active"'
     )
+
+
+def _words(found: Reading) -> str:
+    """How a unit is, for people."""
+    enabled, active = (*found.text.split(), "", "")[:2]
+    if enabled == "not-found":
+        return "it runs, with no unit file" if active == "active" else "it is not there yet"
+    return f"it is {enabled} and {active}"
 
 
 def _undo(unit: str, found: Reading) -> str:

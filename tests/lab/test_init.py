@@ -193,6 +193,13 @@ def test_what_is_missing_without_a_terminal_is_named_by_its_flags(other: Newcome
     assert not other.sites.exists()
 
 
+def test_one_host_by_two_names_is_no_network(other: Newcomer) -> None:
+    done = other.pipes("init", "--yes", *FLAGS[:2], "--ssh", "vps4=thejc@home")
+    assert done.returncode == 2
+    assert "thejc@home is the host of home, under another name" in done.stderr
+    assert "name the other host" in done.stderr
+
+
 def test_a_narrow_terminal_without_box_drawing_and_colours(other: Newcomer, request: pytest.FixtureRequest) -> None:
     person = other.sits_down("init", "--yes", *FLAGS, columns=60, NO_COLOR="1", LC_ALL="C")
     assert person.ends() == 0
