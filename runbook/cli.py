@@ -133,7 +133,7 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal.")] = False,
 ) -> None:
-    """Describe your network: log in to its hosts, read them, propose everything else, and write sites.yaml."""
+    """Describe your network, and write sites.yaml. Logs in to its hosts, reads them, and proposes everything else."""
     given = {name: value for name, value in locals().items() if value and name not in {"file", "yes"}}
     from runbook.init import init as interview
 
@@ -186,7 +186,7 @@ Reboot = Annotated[bool, typer.Option("--reboot", help="Reboot hosts that need i
 def apply(
     file: File = SITES, yes: Yes = False, json: Json = False, upgrade: Upgrade = False, reboot: Reboot = False
 ) -> None:
-    """Bring every step in order, asking before each that changes something. Goes on where an earlier run stopped."""
+    """Bring every step in order, asking before each change. Goes on where an earlier run stopped."""
     raise typer.Exit(_apply("apply", file, yes=yes, json=json, wanted={"--upgrade": upgrade, "--reboot": reboot}))
 
 
@@ -194,7 +194,7 @@ def apply(
 def resume(
     file: File = SITES, yes: Yes = False, json: Json = False, upgrade: Upgrade = False, reboot: Reboot = False
 ) -> None:
-    """Say what an earlier run left unfinished, verify what it did, and go on."""
+    """Go on with what an earlier run left unfinished. Says what that is, and verifies what it did."""
     raise typer.Exit(_apply("resume", file, yes=yes, json=json, wanted={"--upgrade": upgrade, "--reboot": reboot}))
 
 
@@ -242,7 +242,7 @@ def rollback(
     ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
-    """Undo what steps changed, the last first, showing first what; asks about what others changed since."""
+    """Undo what steps changed, the last first. Shows first what; asks about what others changed since."""
     from runbook.carrying import failure_code
     from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
@@ -294,7 +294,7 @@ def report(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; report.html beside FILE.")
     ] = None,
 ) -> None:
-    """Audit, look at the tunnels, and write one page for a browser that says it all. Exits as audit does."""
+    """Write one page for a browser that says it all. Audits, and looks at the tunnels. Exits as audit does."""
     from runbook import report as pages
     from runbook.session import Session
 
@@ -348,7 +348,7 @@ def forget(
 
 @app.command()
 def log(file: File = SITES) -> None:
-    """Read the last run's log back: what was run where, with what result."""
+    """Read the last run's log back. It says what was run where, with what result."""
     from runbook.logview import last_log
 
     for line in last_log(file):
@@ -372,7 +372,7 @@ def explain(
     ],
     file: File = SITES,
 ) -> None:
-    """Explain a step: why, today's commands, how to check by hand, what can go wrong; or your tunnel; or all keys."""
+    """Explain a step, your tunnel, or all keys. Of a step: why, its commands, how to check it, what can go wrong."""
     from runbook.lessons import explain_file, explain_step, explain_tunnel
 
     if topic == "tunnel":

@@ -29,7 +29,7 @@ def rehearse(  # noqa: PLR0913, PLR0917 - each is an option of the command
     json: Json = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the hosts up afterwards.")] = False,
 ) -> None:
-    """Run the whole procedure on throwaway hosts on this machine, and watch the wire between them. Needs root."""
+    """Run the whole procedure on throwaway hosts here. Watches the wire between them. Needs root."""
     from runbook.rehearsal import run_rehearsal
 
     if ask and (yes or json):
