@@ -196,6 +196,13 @@ KEY_LOST: Final = Entry(
     "put it back (from a backup, or as root from {target}), or move {there} away there for a new key and a new "
     "certificate, then: {again}",
 )
+KEY_RENAMED: Final = Entry(
+    "key-renamed",
+    "{target} has in {there} the key that is here as {here}",
+    "the site has a new name in sites.yaml, and its files here have the old one",
+    "ls -l {directory}/keys; on {target}: ls -l {there}",
+    "rename what there is of these in {directory}: {renamed}; then: {again}",
+)
 AUTHORITY_LOST: Final = Entry(
     "authority-key-lost",
     "your authority's key is lost, and its certificate {certificate} is there",

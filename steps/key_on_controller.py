@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
 
 from runbook.errors import StepError
 from runbook.resources.file import File
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from runbook.target import Target
     from steps.network import Network, Site
     from steps.vault import Vault
+
+
+_FILES: Final = {"keys": ".key", "certificates": ".pem", "renewals": ".json"}
+"""What is kept of a site here under its name, and cannot be made anew at no cost."""
 
 
 def holders(network: Network) -> Sequence[str]:  # noqa: ARG001 - it has them all
@@ -78,9 +83,9 @@ def _request(vault: Vault, site: Site) -> Sequence[Part]:
 
 
 def _guard(vault: Vault, site: Site, hosts: Mapping[str, Target]) -> None:
-    there = hosts[site.name].run(f"rb_state {quote(_on_host(site))}", purpose="look for a key").stdout
-    if there.strip() != "absent":
-        raise _lost(vault.key(site), site)
+    there = hosts[site.name].run(f"rb_state {quote(_on_host(site))}", purpose="look for a key").stdout.strip()
+    if there != "absent":
+        raise _lost(vault.key(site), site, there)
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,29 @@ class Counterpart(Part):
         return f"original of {_on_host(self.site)}"
 
     def probe(self) -> str:
-        """Whether the host has a key."""
-        return f"if [ -e {quote(_on_host(self.site))} ]; then echo there; else echo absent; fi"
+        """Whether the host has a key, and which: by its SHA-256."""
+        return f"rb_state {quote(_on_host(self.site))}"
 
     def judge(self, found: Reading) -> Finding:
         """In order unless the host has a key, and there is none here."""
         original = self.vault.key(self.site)
         if found.text.strip() == "absent" or original.exists():
             return self.in_order()
-        return self.unknown(_lost(original, self.site))
+        return self.unknown(_lost(original, self.site, found.text.strip()))
 
 
 def _on_host(site: Site) -> str:
     return style_of(site).key_path(site)
 
 
-def _lost(original: Path, site: Site) -> StepError:
-    there = _on_host(site)
-    return StepError(catalogue.KEY_LOST, target=site.name, there=there, original=original, directory=original.parent)
+def _lost(original: Path, site: Site, state: str) -> StepError:
+    """What is said of a host's key, in that state, which has no original."""
+    there, kept = _on_host(site), original.parent
+    same = [each for each in sorted(kept.glob("*.key")) if sha256(each.read_bytes()).hexdigest() in state]
+    if same:
+        was = same[0].stem
+        renamed = ", ".join(f"{kind}/{was}{end} to {site.name}{end}" for kind, end in _FILES.items())
+        return StepError(
+            catalogue.KEY_RENAMED, target=site.name, there=there, here=same[0], directory=kept.parent, renamed=renamed
+        )
+    return StepError(catalogue.KEY_LOST, target=site.name, there=there, original=original, directory=kept)
