@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runbook import __version__
+from runbook import __version__, streams
 from runbook.completion import site_names, step_names, topics
 from runbook.errors import SITES, RunbookError, UsageError
 from runbook.lab_commands import lab_app, rehearse
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from runbook.events import Plan
     from runbook.executor import Executor
+    from runbook.session import Session
     from runbook.step import Step
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def main() -> None:
     """Run the command line; every error a user can meet ends in one clear sentence and its exit code."""
     # whoever needs it may write it anywhere
     arguments = sorted(sys.argv[1:], key=lambda each: each != "--plain")
-    _open_what_is_closed()
+    streams.open_what_is_closed()
     try:
         app(arguments)
     except RunbookError as error:
@@ -49,21 +49,7 @@ def main() -> None:
             typer.echo(error.redact(f"{label}: {text}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # what stood behind standard output, or this machine's disk
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written there says so no second time
-        where = f" {error.filename}" if error.filename else "; to go on: see that there is room for what is written"
-        typer.echo(f"runbook: on this machine: {error.strerror or error}{where}", err=True)
-        sys.exit(1)
-
-
-def _open_what_is_closed() -> None:
-    """Let nothing be read, and what is said go nowhere, where whoever called us has closed a standard stream."""
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as we run
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - same
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - same
+        streams.leave(error)
 
 
 def _version(value: bool) -> None:
@@ -174,7 +160,7 @@ def audit(
         if json:
             typer.echo(report)
         else:
-            session.terminal.line(_audit_words(plans, code, session.file_option))
+            session.terminal.line(_audit_words(session, plans, code))
     raise typer.Exit(code)
 
 
@@ -207,7 +193,7 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool, wanted: Mapping[s
     with Session(file, command, yes=yes, json=json, wanted=flags) as session:
         if command == "resume":
             session.tell_unfinished()
-        return carry_out(session, file, json=json)
+        return carry_out(session, json=json)
 
 
 @app.command()
@@ -283,7 +269,7 @@ def status(file: File = SITES, json: Json = False) -> None:
         if json:
             typer.echo(report)
         else:
-            session.terminal.line(_audit_words(plans, code, session.file_option))
+            session.terminal.line(_audit_words(session, plans, code))
     raise typer.Exit(code)
 
 
@@ -404,8 +390,10 @@ def _audit_code(executor: Executor, plans: Sequence[Plan]) -> int:
     return 0 if all(plan.in_order for plan in plans) else 3
 
 
-def _audit_words(plans: Sequence[Plan], code: int, file_option: str) -> str:
+def _audit_words(session: Session, plans: Sequence[Plan], code: int) -> str:
     if not code:
         return "everything is in order"
+    if session.document.failed:
+        return f"not all could be seen{session.document.failed}; when mended: {session.again}"
     open_parts = sum(each.verdict != "in order" for plan in plans for found in plan.findings.values() for each in found)
-    return f"{open_parts} parts are not in order; to bring them in order: runbook apply{file_option}"
+    return f"{open_parts} parts are not in order; to bring them in order: runbook apply{session.file_option}"

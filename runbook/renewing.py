@@ -23,7 +23,7 @@ def renew(file: Path, *, only: str, yes: bool, json: bool, force: bool) -> int:
             session.terminal.line(odd)
         session.again = session.again.replace(" --force", "")  # it is noted now: whose turn is over has no other
         try:
-            return carry_out(session, file, json=json)
+            return carry_out(session, json=json)
         finally:
             for line in standings(session.network):
                 session.terminal.line(line)
@@ -34,4 +34,4 @@ def timer(file: Path, *, wanted: bool, yes: bool) -> int:
     refuse_without_answer(yes=yes, json=False)
     step = RenewalTimer(file, wanted=wanted)
     with Session(file, "renewal-timer", yes=yes, json=False, steps=lambda _: [step]) as session:
-        return carry_out(session, file, json=False)
+        return carry_out(session, json=False)

@@ -125,8 +125,8 @@ class SSHHost(Host):
         if self._password is None:
             with suppress(_PasswordWantedError):
                 return self._exec(job, None)
-        for _ in range(_SUDO_TRIES):
-            self._password = self._password or self._ask_password()
+        for tried in range(_SUDO_TRIES):
+            self._password = self._password or self._ask_password("Sorry, try again: " if tried else "")
             try:
                 return self._exec(job, self._password)
             except _WrongPasswordError:
@@ -141,10 +141,10 @@ class SSHHost(Host):
     def _by_hand(self) -> str:
         return self._line.by_hand if self._line else "ssh"
 
-    def _ask_password(self) -> str:
+    def _ask_password(self, before: str) -> str:
         if self._login.prompts.password is None:
             raise self._no_password("there is no terminal to ask at")
-        password = self._login.prompts.password(f"[sudo] password for {self._user} on {self.name}:")
+        password = self._login.prompts.password(f"{before}[sudo] password for {self._user} on {self.name}:")
         if not password:
             raise self._no_password("none was given")
         return password

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from runbook import catalogue, prompt
 from runbook.executor import StoppedError
 from runbook.images import KEEP, PUT_BACK
-from runbook.narrator import undoing
+from runbook.narrator import counted, undoing
 from runbook.resources.file import unified
 from runbook.step import CONTROLLER, dependants
 
@@ -47,6 +47,15 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
         failed = session.executor.failures
         left_out = {*failed, CONTROLLER} if failed else set()
         session.executor.rollback(name, {t: each for t, each in applied.items() if t not in left_out})
+    if not session.executor.failures:
+        changes = _changes(steps, images)
+        kept = [
+            f"{change.key} on {target}"
+            for target, change in changes
+            if change.status == "changed since" and change.decision != PUT_BACK
+        ]
+        stays = f"; as it is now stays: {', '.join(dict.fromkeys(kept))}" if kept else ""
+        session.terminal.line(f"done: {counted(len(changes) - len(kept))} undone{stays}")
     for target in session.executor.failures:
         session.terminal.line(f"{target}: stopped there; what it stands on was left as it is")
 
@@ -109,6 +118,12 @@ def _differences(session: Session, steps: Sequence[Step], images: Mapping[str, S
     return list(found.values())
 
 
+def _changes(steps: Sequence[Step], images: Mapping[str, Sequence[Image]]) -> list[tuple[str, KeptChange]]:
+    """Every change of these steps, with its target."""
+    applied = [(target, image) for step in steps for target, found in _of(step, images).items() for image in found]
+    return [(target, change) for target, image in applied for change in image.changes]
+
+
 def _changed(image: Image) -> list[KeptChange]:
     return [each for each in image.changes if each.status == "changed since"]
 
@@ -119,7 +134,7 @@ def _show(session: Session, step: Step, names: Sequence[str], images: Mapping[st
         for image in applied:
             session.terminal.line(f"{target}: {step.name}, applied as {image.name}")
             for line in undoing(image):
-                session.terminal.line(f"    {line}")
+                session.terminal.item(line, 4)
     for dependant, targets in _dependants(session.executor.steps, step, names, images).items():
         session.terminal.line(f"    {dependant} needs {step.name} and stays in place on {', '.join(targets)}")
 

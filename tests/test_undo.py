@@ -94,6 +94,7 @@ def test_each_is_shown_and_asked_about_and_done_as_answered(
     assert "    +theirs\n" in said
     assert f"put back: change {host.root}/edited" in said
     assert f"KEEP: change {host.root}/other" in said
+    assert f"done: 2 changes undone; as it is now stays: file {host.root}/other on {host.name}\n" in said
     assert CANARY not in said
     assert contents(host) == {"edited": "edited before\n", "left": "left before\n", "other": "theirs\n"}
     # decided is decided: nothing is left to ask about, and nothing of ours stays

@@ -204,8 +204,8 @@ def test_a_sudo_password_without_a_terminal_is_one_failure_a_host(product: Produ
 def test_a_sudo_password_may_be_mistyped_and_is_then_known_for_the_run(product: Product) -> None:
     with changed(product.lab, WITH_PASSWORD, NOPASSWD, "home"):
         child = at_a_terminal(product.lab, "audit", "--file", product.sites)
-        for word in ("mistyped", PASSWORD):
-            type_secret(child, f"[sudo] password for {ADMIN_USER} on home:", word)
+        for before, word in (("", "mistyped"), ("Sorry, try again: ", PASSWORD)):
+            type_secret(child, f"{before}[sudo] password for {ADMIN_USER} on home:", word)
         code, said = rest(child)
     assert code == 3
     assert "password" not in said
