@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
+    from questionary import Question
+
 
 def select(question: str, choices: Mapping[str, str]) -> str:
     """One of `choices`, by its key; the values are what is shown. Keys of one letter are what is typed for them."""
@@ -30,13 +32,13 @@ def select(question: str, choices: Mapping[str, str]) -> str:
         return _select_in_lines(question, dict(zip(typed, choices.items(), strict=True)))
     asks = _questionary()
     shown = [asks.Choice(title, key, shortcut_key=key if lettered else None) for key, title in choices.items()]
-    return str(asks.select(question, shown, use_shortcuts=lettered, use_jk_keys=not lettered).unsafe_ask())
+    return str(_answer(asks.select(question, shown, use_shortcuts=lettered, use_jk_keys=not lettered)))
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
     """A yes or no."""
     if not plain():
-        return bool(_questionary().confirm(question, default=default, auto_enter=False).unsafe_ask())
+        return bool(_answer(_questionary().confirm(question, default=default, auto_enter=False)))
     while True:
         said = _typed(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()
         if said in {"", "y", "yes", "n", "no"}:
@@ -48,14 +50,14 @@ def text(question: str) -> str:
     """A line of text."""
     if plain():
         return _typed(f"{question} ").strip()
-    return str(_questionary().text(question).unsafe_ask()).strip()
+    return str(_answer(_questionary().text(question))).strip()
 
 
 def password(question: str) -> str:
     """A secret, not shown."""
     if plain():
         return _typed(f"{question} ", getpass.getpass)
-    return str(_questionary().password(question).unsafe_ask())
+    return str(_answer(_questionary().password(question)))
 
 
 def _select_in_lines(question: str, choices: Mapping[str, tuple[str, str]]) -> str:
@@ -101,6 +103,13 @@ def _questionary() -> ModuleType:
     _forget_keys()
     clear_typeahead(get_app_session().input)
     return questionary
+
+
+def _answer(question: Question) -> object:
+    try:
+        return question.unsafe_ask()
+    except EOFError:
+        raise KeyboardInterrupt from None
 
 
 def _forget_keys() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 from runbook import asking
@@ -136,7 +138,11 @@ class Questions:
         """A yes or no, no by default; what stands above its last line is said before: a prompt would cut it off."""
         before, _, last = question.rpartition("\n")
         with self._terminal.held(before):
-            return confirm(last)
+            try:
+                return asking.confirm(last)
+            except KeyboardInterrupt:
+                _interrupt()
+                return False
 
     def password(self, question: str) -> str:
         """A secret, not shown; empty when the user declines."""
@@ -144,6 +150,7 @@ class Questions:
             try:
                 secret = asking.password(question)
             except KeyboardInterrupt:
+                _interrupt()
                 secret = ""
         self._learn(secret)
         return secret
@@ -162,6 +169,11 @@ class Questions:
         """A yes or no."""
         with self._terminal.held():
             return asking.confirm(question, default=default)
+
+
+def _interrupt() -> None:
+    """Have Ctrl-C at a log-in's question be one to the run: it is on its way to more than this host."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def yes(_: Plan) -> Choice:

@@ -146,6 +146,43 @@ print("chosen:", asking.select("Which?", {"e": "this", "t": "that"}))
     assert "chosen: t" in person.screen
 
 
+@pytest.mark.parametrize("plain", ["", "1"], ids=["lists", "plain"])
+@pytest.mark.parametrize("ask", ["text('Sure?')", "password('Sure?')"])
+def test_the_end_of_input_is_no_answer(place: Path, plain: str, ask: str) -> None:
+    asks = f"""\
+from runbook import asking
+try:
+    asking.{ask}
+except KeyboardInterrupt:
+    print("no answer")
+"""
+    person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH="", RUNBOOK_PLAIN=plain))
+    person.sees("Sure?")
+    person.press("\x04")
+    assert person.ends() == 0
+    assert "no answer" in person.screen
+
+
+def test_ctrl_c_at_a_log_ins_question_stops_the_run(place: Path) -> None:
+    asks = """\
+import signal, sys
+from concurrent.futures import ThreadPoolExecutor
+from runbook.prompt import Questions
+from runbook.terminal import Terminal
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+questions = Questions(Terminal(sys.stdout, str), lambda _: None)
+with ThreadPoolExecutor() as pool:
+    for question in (questions.password, questions.confirm):
+        print(pool.submit(question, "Sure?").result())
+"""
+    person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH=""))
+    for _ in range(2):
+        person.sees("Sure?")
+        person.press("\x03")
+        person.sees("interrupted")
+    assert person.ends() == 0
+
+
 @pytest.mark.parametrize("env", [{"RUNBOOK_PLAIN": "1"}, {"term": "dumb"}], ids=["asked for", "a dumb terminal"])
 def test_plain_lines_alone(
     begin: Callable[..., Person], place: Path, request: pytest.FixtureRequest, env: dict[str, str]
