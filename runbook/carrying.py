@@ -10,8 +10,6 @@ from runbook.lock import Owner
 from steps.procedure import PROCEDURE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runbook.executor import Executor
     from runbook.session import Session
 
