@@ -206,7 +206,7 @@ def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
     install_timer: Annotated[bool, typer.Option("--install-timer", help="Have systemd do it twice a day.")] = False,
     remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Have systemd do it no more.")] = False,
 ) -> None:
-    """Renew the certificates that are due, and have the tunnels go on by them without an interruption."""
+    """Renew the certificates that are due. The tunnels go on by them without an interruption."""
     from runbook import renewing
 
     if not (install_timer or remove_timer):

@@ -194,9 +194,10 @@ def test_what_is_missing_without_a_terminal_is_named_by_its_flags(other: Newcome
 
 
 def test_one_host_by_two_names_is_no_network(other: Newcomer) -> None:
-    done = other.pipes("init", "--yes", *FLAGS[:2], "--ssh", "vps4=thejc@home")
+    second = ("--ssh", "vps4=thejc@203.0.113.10", "--certificate-authority", "private")
+    done = other.pipes("init", "--yes", *FLAGS[:2], *second)
     assert done.returncode == 2
-    assert "thejc@home is the host of home, under another name" in done.stderr
+    assert "thejc@203.0.113.10 is the host of home, under another name" in done.stderr
     assert "name the other host" in done.stderr
 
 
@@ -266,7 +267,7 @@ def test_on_hosts_that_are_joined_already_what_is_there_is_named(lab: Lab, other
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "strongSwan, with the connections ula-net-vps4; they stay as they are" in said
-    assert "leads to this host, where nginx answers" in said
+    assert "leads to this host, where nginx(nginx.service) answers" in said
     assert said.count("has a route into") == 1
     assert "! home has a route into fdd7:5938:e2e6::/48 already: fdd7:5938:e2e6:99::/64 over eth1" in said
 
@@ -282,5 +283,5 @@ def test_a_host_behind_a_nat_is_known_for_one_and_for_the_ports_that_it_is_sent(
     said = " ".join(done.stdout.split())
     assert f"{BEHIND_ROUTER} (private: behind a NAT) on eth0" in said
     assert f"dynamic (behind a NAT: its own address is {BEHIND_ROUTER})" in said
-    assert "port 80 of home.example.test (203.0.113.10): leads to this host, where nginx answers" in said
+    assert "port 80 of home.example.test (203.0.113.10): leads to this host, where nginx(nginx.service) answers" in said
     assert "!" not in said
