@@ -317,7 +317,7 @@ def forget(
         int, typer.Option("--older-than", metavar="DAYS", min=0, help="Only what was applied so long ago; 0: all.")
     ] = 365,
 ) -> None:
-    """Forget how hosts were before what was applied long ago, after saying what: it cannot be rolled back then."""
+    """Forget how hosts were before what was applied long ago. Says what first: it cannot be rolled back then."""
     from runbook.carrying import failure_code
     from runbook.forget import forget as free
     from runbook.lock import Owner
