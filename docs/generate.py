@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 SCHEMAS: Final = {
-    "audit, apply, resume, status": ROOT / "runbook/document.schema.json",
+    "audit, apply, resume, renew, status": ROOT / "runbook/document.schema.json",
     "rehearse": ROOT / "lab/rehearsal.schema.json",
 }
 ENVIRONMENT: Final = {
@@ -127,7 +127,7 @@ def documents() -> Iterator[Chapter]:
 
 def files() -> Iterator[Chapter]:
     """The files on this machine, and on the hosts."""
-    yield Chapter("On the controller", ["Beside `sites.yaml`."], _terms(places.CONTROLLER))
+    yield Chapter("On the controller", ["Relative to where `sites.yaml` lies."], _terms(places.CONTROLLER))
     yield Chapter("On a host", ["Each only where it is needed."], _terms({**places.HOST, **places.saved_rules()}))
 
 
@@ -196,7 +196,7 @@ def command_page() -> str:
         Chapter("Options", terms=group.terms),
         Chapter("Commands", chapters=others),
         Chapter("Environment", terms=_terms(ENVIRONMENT)),
-        Chapter("Files", ["On the controller, beside `sites.yaml`:"], _terms(places.CONTROLLER)),
+        Chapter("Files", ["On the controller, relative to where `sites.yaml` lies:"], _terms(places.CONTROLLER)),
         Chapter("", ["On a host:"], _terms({**places.HOST, **places.saved_rules()})),
         Chapter("Exit status", terms=exit_codes().terms),
         Chapter("Examples", example="runbook init\nrunbook audit\nrunbook apply\n"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.lock import PATH as LOCK
 from runbook.session import IMAGES
+from steps.charon_settings import PATH as SETTINGS
 from steps.ipsec_firewall import SYSCTL_FILE
 from steps.key_on_host import DIRECTORY as KEYS_ON_HOST
 from steps.netfilter_persistent import PERSISTENT
@@ -47,6 +48,10 @@ CONTROLLER: Final[Mapping[str, str]] = {
     str(_VAULT.renewal(_SITE)): "What the authority says about when to renew it.",
     str(_VAULT.account_key): "The key of the account at the ACME authority, 0600.",
     str(_VAULT.ca_key): "The key of an authority of one's own, 0600; beside it `ca.pem`, its certificate.",
+    "/etc/systemd/system/ipsec-runbook-renew-*": (
+        "With `runbook renew --install-timer` by root: the timer, and what it starts; another user's are in "
+        "`~/.config/systemd/user/`."
+    ),
 }
 
 HOST: Final[Mapping[str, str]] = {
@@ -62,6 +67,7 @@ HOST: Final[Mapping[str, str]] = {
     _STROKE.key_path(_SITE): "By stroke: the private key, 0600.",
     _STROKE.leaf_path(_SITE): "By stroke: the certificate with its chain.",
     f"{_STROKE.ca_directory}/{OUR_CA_FILES}": "By stroke: the authorities' certificates.",
+    SETTINGS: "Of charon: that a tunnel which proves itself anew stands all the while.",
     "/etc/apparmor.d/local/": "What strongSwan's profiles are told to allow, in a marked block.",
     SYSCTL_FILE: "Forwarding, where the host is a gateway.",
     INTERFACES: "The host's addresses in the private networks, by ifupdown.",

@@ -201,7 +201,9 @@ def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
     file: File = SITES,
     yes: Yes = False,
     json: Json = False,
-    site: Annotated[str, typer.Option("--site", autocompletion=site_names, help="Renew this site's alone.")] = "",
+    site: Annotated[
+        str, typer.Option("--site", metavar="SITE", autocompletion=site_names, help="Renew this site's alone.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Renew at once what is not due, too.")] = False,
     install_timer: Annotated[bool, typer.Option("--install-timer", help="Have systemd do it twice a day.")] = False,
     remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Have systemd do it no more.")] = False,
