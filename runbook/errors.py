@@ -31,7 +31,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     4: "Stopped by you, by an answer or by Ctrl-C once; `resume` goes on.",
     5: "A host is unreachable, or its key is refused.",
     6: "Another run holds a host.",
-    130: "Interrupted at once, by Ctrl-C twice; `resume` goes on.",
+    130: "Interrupted at once, by Ctrl-C twice, or once where nothing is changed; `resume` goes on.",
 }
 """What a command ends with, and what that means."""
 AGAIN: Final = "runbook resume"
