@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +89,36 @@ def test_what_was_audited_is_what_was_applied(product: Product, audited: object,
         if part["change"]
     }
     assert changed == audited.not_in_order
+
+
+REFERENCE = (Path(__file__).parents[2] / "docs/reference.md").read_text()
+FILES = re.findall(r"^\| `([^`]+)` \|", REFERENCE[REFERENCE.index("## Files") :], re.MULTILINE)
+LEFT_BY_PACKAGES = re.compile(
+    r"/etc/(rc.\.d|systemd/system|alternatives|ssl/certs|nginx/modules-enabled|nginx/sites-enabled/default"
+    r"|iproute2|apparmor\.d/(cache|local))(/|$)"
+)
+"""What their own scripts make, or what is theirs and is put aside."""
+
+
+def in_the_reference(path: str) -> bool:
+    patterns = [re.sub("SITE|FQDN|TIME|COMMAND", "*", each).rstrip("/") for each in FILES]
+    return any(fnmatch(path, each) or each.startswith(f"{path}/") or path.startswith(f"{each}/") for each in patterns)
+
+
+@pytest.mark.usefixtures("before")
+def test_every_file_that_is_left_somewhere_is_in_the_reference(product: Product, fresh: object) -> None:
+    for site in SITES:
+        now = product_picture(product.lab, site)
+        files = {key.removeprefix("file:") for key in now if key.startswith("file:/etc/")}
+        changed = {path for path in files if fresh[site].get(f"file:{path}") != now[f"file:{path}"]}
+        known = product.lab.root(site, "dpkg-query -S '/etc/*' | sed 's/^[^/]*: //'").stdout.splitlines()
+        of_packages = {path for path in set(known) & changed if f"file:{path}" not in fresh[site]}
+        ours = {path for path in changed - of_packages if not LEFT_BY_PACKAGES.match(path)}
+        assert sorted(path for path in ours if not in_the_reference(path)) == []
+        assert len(ours) > 10
+    here = product.lab.directory
+    kept = [str(each.relative_to(here)) for each in (here / ".runbook").rglob("*") if each.is_file()]
+    assert [path for path in kept if not in_the_reference(path)] == []
 
 
 @pytest.mark.usefixtures("before")
