@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Interface, ip_address, ip_interface
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.address import Address, UnreachableRoute
-from runbook.resources.file import File
 from runbook.step import Part, Told, Verdict
 from steps import inherited
-from steps.outdated_addresses import INTERFACES, Outdated
+from steps.address_managers import FACTS, MANAGERS, stored_parts
+from steps.outdated_addresses import Outdated, address_command, route_command
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
@@ -32,38 +31,38 @@ class AddingAddresses(Section):
         ip -6 address replace fdd7:5938:e2e6:3::8e71/128 dev eth0 nodad
         nano /etc/network/interfaces.d/ipsec-runbook
 
-    To check by hand: `ip -6 address show` must not call them tentative.
+    Where systemd-networkd manages the interface, by a file of the admin's or of netplan's, they stand in a drop-in
+    beside that file. Another has networkd leave charon's rule and routes alone, or the tunnel would go with each of its
+    starts. It is started anew to read both, which keeps its own addresses; those that something else has added to the
+    interface by hand may go.
 
-    What can go wrong: another program than ifupdown manages the interface; the address is on another interface already;
-    an IPv4 subnet of another site is one that this host is in already.
+        networkctl status eth0                                            (its Network File)
+        nano /etc/systemd/network/10-eth0.network.d/60-ipsec-runbook.conf
+        systemctl restart systemd-networkd
+
+    To check by hand: `ip -6 address show` must not call them tentative; `networkctl status eth0` must know of them.
+
+    What can go wrong: another program manages the interface, or two at once; the address is on another interface
+    already; an IPv4 subnet of another site is one that this host is in already.
     """
 
     name: ClassVar[str] = "addresses"
     title: ClassVar[str] = "Adding IP addresses"
-    facts: ClassVar[str] = f"""\
-{HOST_ADDRESSES}
-if ! command -v ifquery >/dev/null; then echo interfaces=no-ifupdown
-elif ! grep -Eqs '^[[:space:]]*source(-directory)?[[:space:]]+(/etc/network/)?interfaces\\.d' /etc/network/interfaces
-then echo interfaces=no-source
-else echo interfaces=ifupdown; fi
-at_boot=$({{ ifquery --list; ifquery --list --allow=hotplug; }} 2>/dev/null | tr '\\n' ' ')
-printf 'interfaces_at_boot=%s\\n' "$at_boot"
-"""
+    facts: ClassVar[str] = f"{HOST_ADDRESSES}{FACTS}"
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """The addresses for every boot, then live."""
         site = self.site(target)
         addresses, refused = self.addresses(site), self.refused(site)
-        wanted = _stanzas(addresses, refused)
-        stored: Part = File(INTERFACES, wanted.encode())
-        if why := _not_at_boot([interface for _, interface in addresses], facts):
-            stored = Told(f"file {INTERFACES}", Verdict.UNKNOWN, why)
         missing = [str(each) for each in site.addresses if each not in own_addresses(site, facts)]
         outer = [Told(f"outer address {each}", Verdict.UNKNOWN, f"{target} {_BEHIND_NAT}") for each in missing]
+        stored = stored_parts(target, addresses, refused, facts)
+        by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
         live = [Address(address, interface) for address, interface in addresses]
         routes = [UnreachableRoute(str(each)) for each in refused]
-        by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
-        return [*outer, *self._taken(site, facts), stored, by_hand, *live, *routes, Outdated(wanted)]
+        added = (*(address_command(*each) for each in addresses), *map(route_command, refused))
+        outdated = Outdated(added, tuple(each.kept for each in MANAGERS.values()))
+        return [*outer, *self._taken(site, facts), *stored, by_hand, *live, *routes, outdated]
 
     def addresses(self, site: Site) -> Sequence[tuple[Interface, str]]:
         """Each address of the site with the interface that carries it."""
@@ -96,37 +95,7 @@ printf 'interfaces_at_boot=%s\\n' "$at_boot"
         return found
 
 
-def _stanzas(addresses: Sequence[tuple[Interface, str]], refused: Sequence[Subnet]) -> str:
-    by_interface = defaultdict(list)
-    for address, interface in addresses:
-        nodad = "" if isinstance(address, IPv4Interface) else " nodad"
-        by_interface[interface].append(f"    up ip -{address.version} address replace {address} dev {interface}{nodad}")
-    by_interface[addresses[0][1]] += [
-        f"    up ip -{each.version} route replace unreachable {each} metric {UnreachableRoute.metric}"
-        for each in refused
-    ]
-    stanzas = ["\n".join([f"iface {name} inet6 manual", *lines]) for name, lines in by_interface.items()]
-    return "\n\n".join(["# managed by ipsec-runbook: made from sites.yaml", *stanzas]) + "\n"
-
-
 _BEHIND_NAT: Final = (
     "does not have it itself, and strongSwan could not send from it: "
     "behind a NAT, write `address: dynamic` in sites.yaml"
 )
-
-
-def _not_at_boot(interfaces: Sequence[str], facts: Mapping[str, str]) -> str:
-    """Why ifupdown would not bring addresses of ours up at boot; empty when it will."""
-    found = facts.get("interfaces", "")
-    if found == "no-ifupdown":
-        return "ifupdown is not installed, and other managers of addresses are not supported yet"
-    if found == "no-source":
-        return "/etc/network/interfaces has no line `source /etc/network/interfaces.d/*`: add it"
-    at_boot = facts.get("interfaces_at_boot", "").split()
-    left = [each for each in interfaces if each not in at_boot]
-    if left:
-        return (
-            f"ifupdown does not bring {left[0]} up at boot (no `auto {left[0]}`), so something else may manage it: "
-            "other managers of addresses are not supported yet"
-        )
-    return ""

@@ -1,4 +1,4 @@
-"""Every kind of failure that is about certificates and tunnels (`runbook.errors.Entry`)."""
+"""Every kind of failure that is about certificates, addresses and tunnels (`runbook.errors.Entry`)."""
 
 from __future__ import annotations
 
@@ -300,6 +300,27 @@ SWANCTL_UNREADABLE: Final = Entry(
     "charon ended meanwhile, or is of a version that prints it otherwise",
     "on the host: systemctl status strongswan; swanctl --list-sas --pretty",
     "systemctl restart strongswan there, then: {again}",
+)
+ADDRESSES_CLAIMED: Final = Entry(
+    "addresses-two-managers",
+    "{managers} both manage {interface} of {target}: nothing is touched",
+    "the host has gone over from one to the other, and the first still has the interface in its files",
+    "on {target}: ifquery --list; networkctl list; nmcli device",
+    "leave {interface} to one of them, then: {again}",
+)
+ADDRESSES_UNTOUCHED: Final = Entry(
+    "addresses-manager-unknown",
+    "{manager} manages {interface} of {target}, and ipsec-runbook does not touch it yet",
+    "the host was installed with {manager}; ifupdown and systemd-networkd are known here",
+    "on {target}: systemctl status {manager}; ip address show {interface}",
+    "leave {interface} to ifupdown or to systemd-networkd, then: {again}",
+)
+ADDRESSES_UNKEPT: Final = Entry(
+    "addresses-no-manager",
+    "nothing that is known gives {interface} of {target} its addresses at boot",
+    "no `auto {interface}` in /etc/network/interfaces, and no .network file of systemd-networkd for it",
+    "on {target}: ifquery --list; networkctl list; ip address show {interface}",
+    "have ifupdown or systemd-networkd manage {interface}, or name another interface in sites.yaml, then: {again}",
 )
 
 ENTRIES: Final = tuple(each for each in list(vars().values()) if isinstance(each, Entry))

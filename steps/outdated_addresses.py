@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import IPv6Interface
 from typing import TYPE_CHECKING, Final
 
+from runbook.resources.address import UnreachableRoute
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
     from runbook.script import Reading
+    from steps.network import Interface, Subnet
 
-INTERFACES: Final = "/etc/network/interfaces.d/ipsec-runbook"
-"""Our own file for ifupdown, whose lines say what we have added."""
+_COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
 
-_LINE: Final = re.compile(r"up (ip -[46] (?:address|route) replace [\w.:/ -]+)")
+
+def address_command(address: Interface, interface: str) -> str:
+    """What gives an interface an address: it stands in each file of ours that has it given at boot."""
+    nodad = " nodad" if isinstance(address, IPv6Interface) else ""
+    return f"ip -{address.version} address replace {address} dev {interface}{nodad}"
+
+
+def route_command(refused: Subnet) -> str:
+    """The same of what has no other route."""
+    return f"ip -{refused.version} route replace unreachable {refused} metric {UnreachableRoute.metric}"
 
 
 @dataclass(frozen=True)
 class Outdated(Part):
-    """Addresses and routes that our file, as it was before, has had the host take, and that are not wanted any more."""
+    """Addresses and routes that our files, as they were before, have had the host take, and that are not wanted now."""
 
-    wanted: str = field(repr=False)
-    """The file's text as it shall be."""
+    wanted: tuple[str, ...] = field(repr=False)
+    """The commands of those that are."""
+    files: tuple[str, ...]
+    """Patterns of our files, one for each manager of addresses."""
 
     @property
     def key(self) -> str:
@@ -31,10 +44,9 @@ class Outdated(Part):
         return "addresses and routes of an earlier sites.yaml"
 
     def probe(self) -> str:
-        """The commands of the file whose result is live."""
+        """The commands in the files whose result is live."""
         return f"""\
-[ -f {INTERFACES} ] || exit 0
-sed -n 's/^ *up \\(ip -[46] [a-z]* replace .*\\)/\\1/p' {INTERFACES} |
+cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in
             address) "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " ;;
@@ -46,12 +58,11 @@ sed -n 's/^ *up \\(ip -[46] [a-z]* replace .*\\)/\\1/p' {INTERFACES} |
 
     def judge(self, found: Reading) -> Finding:
         """In order when nothing is live that is not wanted."""
-        added = [match[1] for line in self.wanted.splitlines() if (match := _LINE.fullmatch(line.strip()))]
-        left = [line for line in found.text.splitlines() if line not in added and _LINE.fullmatch(f"up {line}")]
+        left = [line for line in found.text.splitlines() if line not in self.wanted and _COMMAND.fullmatch(line)]
         if not left:
             return self.in_order()
         change = Change(
-            summary=f"remove what an earlier sites.yaml had added: {len(left)} of {INTERFACES}",
+            summary=f"remove what an earlier sites.yaml had added: {len(left)} of this step's addresses and routes",
             apply="\n".join(f"{_reverse(line)} 2>/dev/null || true" for line in left),
             undo="\n".join(left),
             diff="\n".join(f"- {line}" for line in left),
@@ -60,6 +71,6 @@ sed -n 's/^ *up \\(ip -[46] [a-z]* replace .*\\)/\\1/p' {INTERFACES} |
 
 
 def _reverse(line: str) -> str:
-    """The command that takes back what a line of the file has done."""
+    """The command that takes back what a command of the file has done."""
     words = [word for word in line.split() if word != "nodad"]
     return " ".join(quote(each) for each in words).replace(" replace ", " del ")

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from runbook.script import Batch
+from steps.address_managers import FACTS as MANAGER_FACTS
+from steps.address_managers import managers_of
 from steps.firewall import FACTS as FIREWALL_FACTS
 from steps.nginx_sites import PROGRAMS as WEB_PROGRAMS
 from steps.plan import Route
@@ -56,12 +58,7 @@ FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "routes6": "ip -j -6 route show table all",
         "forwarding": "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding",
         "firewall": FIREWALL_FACTS,
-        "network": """\
-[ ! -d /run/systemd/netif/links ] || ! systemctl is-active --quiet systemd-networkd || echo systemd-networkd
-! systemctl is-active --quiet NetworkManager || echo NetworkManager
-! ls /etc/netplan/*.yaml >/dev/null 2>&1 || echo netplan
-! { ifquery --list; ifquery --list --allow=hotplug; } 2>/dev/null | grep -qvx lo || echo ifupdown
-""",
+        "network": MANAGER_FACTS,
         "web": WEB_PROGRAMS,
         "ipsec": """\
 for each in charon charon-systemd pluto; do
@@ -123,7 +120,7 @@ class Survey:
     forwards: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
     managers: Sequence[str] = ()
-    """Who manages its interfaces."""
+    """Who gives the interface of its default route its addresses at boot; one, where all is well."""
     web: Sequence[str] = ()
     """The programs that listen on port 80."""
     daemons: Sequence[str] = ()
@@ -197,7 +194,8 @@ def parse(readings: Mapping[str, Reading]) -> Survey:
     hostname, full_name = (*lines("names"), "", "")[:2]
     links = _json(texts.get("addresses", ""))
     routes = {4: _json(texts.get("routes4", "")), 6: _json(texts.get("routes6", ""))}
-    facts = dict(line.split("=", 1) for line in lines("firewall") if "=" in line)
+    facts, kept = (dict(line.split("=", 1) for line in lines(key) if "=" in line) for key in ("firewall", "network"))
+    uplinks = {family: interface for family in routes if (interface := _uplink(routes[family]))}
     ipsec = [line.partition(" ")[::2] for line in lines("ipsec")]
     clock = texts.get("clock", "").strip()
     return Survey(
@@ -207,11 +205,11 @@ def parse(readings: Mapping[str, Reading]) -> Survey:
         full_name=full_name.strip().lower().rstrip("."),
         macs={link["ifname"]: _mac(link) for link in links if _is_up(link)},
         addresses=[each for link in links if _is_up(link) for each in _addresses(link)],
-        uplinks={family: interface for family in routes if (interface := _uplink(routes[family]))},
+        uplinks=uplinks,
         routes=[*_routes(routes[4]), *_routes(routes[6])],
         forwards="1" in lines("forwarding"),
         facts=facts,
-        managers=lines("network"),
+        managers=list(dict.fromkeys(name for each in uplinks.values() for name in managers_of(each, kept))),
         web=lines("web"),
         daemons=[what for kind, what in ipsec if kind == "running"],
         ipsec_files=[what for kind, what in ipsec if kind == "file"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from steps.address_managers import MANAGERS
 from steps.firewall import BACKENDS
 from steps.nginx_sites import strangers
 from steps.reach import Outcome
@@ -56,7 +57,14 @@ def _addresses(survey: Survey) -> Told:
 
 
 def _network(survey: Survey) -> Told:
-    return Told("network", " and ".join(survey.managers) or "nothing known keeps its addresses")
+    names = survey.managers
+    if not names:
+        return Told("network", "nothing known keeps its addresses: they would be gone after a reboot", wrong=True)
+    if len(names) > 1:
+        return Told("network", f"{' and '.join(names)}, both at work: leave its interfaces to one of them", wrong=True)
+    if names[0] not in MANAGERS:
+        return Told("network", f"{names[0]}, which is not touched: its addresses cannot be added to", wrong=True)
+    return Told("network", names[0])
 
 
 def _firewall(survey: Survey) -> Told:

@@ -46,6 +46,7 @@ def surveyed(*links: dict[str, Any], uplink: str = "eth0", **others: str) -> Sur
         "routes6": json.dumps(default),
         "forwarding": "0\n0\n",
         "firewall": "firewall_managers=\n",
+        "network": f"addresses_by_ifupdown=lo {uplink}\n",
         "esp": "yes\n",
         **others,
     }

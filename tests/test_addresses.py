@@ -15,8 +15,10 @@ from runbook.resources.address import Address, UnreachableRoute
 from runbook.resources.file import File
 from runbook.step import Told, Verdict
 from runbook.target import Target
+from steps.address_managers import MANAGERS
 from steps.addresses import AddingAddresses
-from steps.outdated_addresses import INTERFACES, Outdated
+from steps.ifupdown import INTERFACES
+from steps.outdated_addresses import Outdated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +114,11 @@ iface d0 inet6 manual
 LATER = "".join(line for line in EARLIER.splitlines(keepends=True) if "1::1" not in line and "10.0." not in line)
 
 
+def outdated(text: str) -> Outdated:
+    commands = tuple(line.split("up ", 1)[1] for line in text.splitlines() if " up ip" in line)
+    return Outdated(commands, tuple(each.kept for each in MANAGERS.values()))
+
+
 def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp_path: Path) -> None:
     (host.etc / "network" / "interfaces.d").mkdir(parents=True)
     (host.etc / "network" / "interfaces.d" / "ipsec-runbook").write_text(EARLIER)
@@ -120,8 +127,8 @@ def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp
     state = f"{STATE}; {V4_STATE}"
     was = host.sh(state)
     target = Target(host, str(tmp_path / "images"))
-    assert in_order(look(target, [Outdated(EARLIER)]))
-    parts: list[Part] = [File(INTERFACES, LATER.encode()), Outdated(LATER)]
+    assert in_order(look(target, [outdated(EARLIER)]))
+    parts: list[Part] = [File(INTERFACES, LATER.encode()), outdated(LATER)]
     assert in_order(make(target, parts, "1"))
     now = host.sh(state)
     gone = ("fdd7:5938:e2e6:1::1", "10.0.1.1/32", "10.0.9.0/24")
@@ -144,6 +151,6 @@ def test_a_host_that_is_in_an_ipv4_subnet_already_is_left_alone(there: str, says
     network = ends()[0].network
     more = {"vps4": "10.0.4.1/24", "home": "10.0.5.1/24"}
     sites = {name: replace(network.sites[name], more_subnets=(IPv4Interface(own),)) for name, own in more.items()}
-    facts = {"interfaces": "ifupdown", "interfaces_at_boot": "eth0", "host_addresses": f"192.0.2.1 {there}"}
+    facts = {"addresses_by_ifupdown": "eth0", "host_addresses": f"192.0.2.1 {there}"}
     found = AddingAddresses(replace(network, sites=sites)).parts("vps4", facts)
     assert [part.note for part in found if isinstance(part, Told)] == says

@@ -44,10 +44,15 @@ SURVEY: Final = "INPUT/1/in-new FORWARD/1/- OUTPUT/0/-"
 FACTS: Final[Sequence[Mapping[str, str]]] = (
     {},
     {
-        "interfaces": "ifupdown",
+        "addresses_by_ifupdown": "lo eth0",
         "uplinks_by_ra": "eth0",
         "nginx_by_hand": "/etc/nginx/sites-enabled/default_server.conf",
         **{f"firewall_{kind}_{family}": SURVEY for kind in ("live", "stored") for family in (4, 6)},
+    },
+    {
+        "addresses_by_systemd-networkd": "eth0",
+        "networkd_file_eth0": "/run/systemd/network/10-netplan-an other.network",
+        "networkd_ours": "/etc/systemd/network/10-eth0.network.d/60-ipsec-runbook.conf:",
     },
 )
 SERVICES: Final = ("not-found inactive\n", "disabled inactive\n", "enabled active\n", "masked inactive\n")
@@ -85,6 +90,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Address": ("", "eth0 inet6 2001:db8::1/64 scope global \n"),
     "UnreachableRoute": ("absent\n",),
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
+    "Loaded": ("/etc/systemd/networkd.conf.d/60-ipsec-runbook.conf\n",),
     "LoadedConnection": ("not running\n",),
     "ByAbility": ("AES_GCM_16 AES_CBC PRF_HMAC_SHA2_384 ECP_384\nopenssl\nunknown\n--\nabsent\n",),
     "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),

@@ -144,7 +144,16 @@ def test_a_daemon_that_is_replaced_and_has_nothing_to_lose_is_no_trouble() -> No
         ({"release": "ubuntu\nnoble\nUbuntu 24.04\n"}, "system", "Ubuntu 24.04: tested is Debian", True),
         ({"clock": "600\n"}, "clock", "10 minutes ahead of this machine's", True),
         ({"addresses": "[]"}, "addresses", "none", True),
-        ({"network": "ifupdown\nNetworkManager\n"}, "network", "ifupdown and NetworkManager", False),
+        ({"network": "addresses_by_ifupdown=lo eth0\n"}, "network", "ifupdown", False),
+        ({"network": "addresses_by_systemd-networkd=eth0 \n"}, "network", "systemd-networkd", False),
+        ({"network": "addresses_by_NetworkManager=eth0 \n"}, "network", "NetworkManager, which is not touched", True),
+        (
+            {"network": "addresses_by_ifupdown=eth0\naddresses_by_NetworkManager=eth0\n"},
+            "network",
+            "ifupdown and NetworkManager, both at work",
+            True,
+        ),
+        ({"network": "addresses_by_ifupdown=lo \n"}, "network", "nothing known keeps its addresses", True),
     ],
 )
 def test_what_is_said_of_a_host(readings: dict[str, str], what: str, said: str, *, wrong: bool) -> None:

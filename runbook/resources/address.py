@@ -98,10 +98,7 @@ class UnreachableRoute(Part):
 
     def probe(self) -> str:
         """The route, if it is there."""
-        return (
-            f"if {self._ip} route show table main type unreachable {self.prefix} | grep -q 'metric {self.metric}'; "
-            "then echo there; else echo absent; fi"
-        )
+        return f"if {self._there}; then echo there; else echo absent; fi"
 
     def judge(self, found: Reading) -> Finding:
         """In order when it is there."""
@@ -110,7 +107,8 @@ class UnreachableRoute(Part):
         route = f"unreachable {self.prefix} metric {self.metric}"
         change = Change(
             summary=f"refuse what is for {self.prefix} and has no other route",
-            apply=f"{self._ip} route replace {route}",
+            # a manager of addresses may have made it by now, and would not know it again if it were replaced
+            apply=f"{self._there} || {self._ip} route replace {route}",
             undo=f"{self._ip} route del {route} 2>/dev/null || true",
             diff=f"+ {route}",
         )
@@ -119,3 +117,7 @@ class UnreachableRoute(Part):
     @property
     def _ip(self) -> str:
         return f"ip -{ip_network(self.prefix).version}"
+
+    @property
+    def _there(self) -> str:
+        return f"{self._ip} route show table main type unreachable {self.prefix} | grep -q 'metric {self.metric}'"
