@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 from runbook.lock import PATH as LOCK
 from runbook.session import IMAGES
 from steps.charon_settings import PATH as SETTINGS
+from steps.ifupdown import INTERFACES
 from steps.ipsec_firewall import SYSCTL_FILE
 from steps.key_on_host import DIRECTORY as KEYS_ON_HOST
 from steps.netfilter_persistent import PERSISTENT
+from steps.networkd import OURS, SPARED
 from steps.nftables import FILE as NFTABLES
 from steps.nginx_package import KEYRING, PIN, SOURCE
 from steps.nginx_sites import CONF, INCLUDED, LAST
-from steps.outdated_addresses import INTERFACES
 from steps.saved_iptables import IN_NETWORK
 from steps.stroke_style import CONF as IPSEC_CONF
 from steps.stroke_style import SECRETS
@@ -71,6 +72,8 @@ HOST: Final[Mapping[str, str]] = {
     "/etc/apparmor.d/local/": "What strongSwan's profiles are told to allow, in a marked block.",
     SYSCTL_FILE: "Forwarding, where the host is a gateway.",
     INTERFACES: "The host's addresses in the private networks, by ifupdown.",
+    f"/etc/systemd/network/FILE.network.d/{OURS}": "The same by systemd-networkd, beside the file that it is told by.",
+    SPARED: "That systemd-networkd leaves strongSwan's rule and routes alone.",
     KEYRING: "With `nginx.repository`: the keys that sign it.",
     SOURCE: "The repository, `Signed-By` those keys.",
     PIN: "That nginx is to come from there, and nothing else.",
