@@ -51,12 +51,14 @@ class AddingAddresses(Section):
     facts: ClassVar[str] = f"{HOST_ADDRESSES}{FACTS}"
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """The addresses for every boot, then live."""
+        """The addresses for every boot, then live; where the first must not be, nothing is touched."""
         site = self.site(target)
         addresses, refused = self.addresses(site), self.refused(site)
         missing = [str(each) for each in site.addresses if each not in own_addresses(site, facts)]
         outer = [Told(f"outer address {each}", Verdict.UNKNOWN, f"{target} {_BEHIND_NAT}") for each in missing]
         stored = stored_parts(target, addresses, refused, facts)
+        if any(isinstance(each, Told) for each in stored):
+            return [*outer, *self._taken(site, facts), *stored]
         by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
         live = [Address(address, interface) for address, interface in addresses]
         routes = [UnreachableRoute(str(each)) for each in refused]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.resources.address import UnreachableRoute
 from runbook.resources.file import Absent, File
-from runbook.script import quote
+from runbook.script import embed, quote
 from runbook.step import Change, Finding, Part, Told, Verdict
 from steps.outdated_addresses import address_command, route_command
 
@@ -33,6 +33,14 @@ _SPARED: Final = b"""\
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
 """
+_SETTLE: Final = f"""\
+mkdir -p /run/systemd/networkd.conf.d
+{{ {embed(_SPARED)}}} >/run/systemd/networkd.conf.d/{OURS}
+systemctl try-restart {UNIT} >&2
+rm /run/systemd/networkd.conf.d/{OURS}
+rmdir --ignore-fail-on-non-empty /run/systemd/networkd.conf.d
+"""
+"""Has networkd read its files as they were before, and leave alone what is charon's this time, too."""
 _ELSEWHERE: Final = "this interface's addresses are not managed by systemd-networkd, or by another file"
 
 
@@ -158,5 +166,5 @@ for _ in $(seq 100); do
 done
 echo "systemd-networkd was started anew, and does not give ${{left%%/*}} ${{left#*/}}" >&2
 exit 1""",
-            settle=f"systemctl try-restart {UNIT} >&2",
+            settle=_SETTLE,
         )
