@@ -202,7 +202,7 @@ def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
     yes: Yes = False,
     json: Json = False,
     site: Annotated[
-        str, typer.Option("--site", metavar="SITE", autocompletion=site_names, help="Renew this site's alone.")
+        str, typer.Option("--site", metavar="SITE", autocompletion=site_names, help="Only this one's.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Renew at once what is not due, too.")] = False,
     install_timer: Annotated[bool, typer.Option("--install-timer", help="Have systemd do it twice a day.")] = False,
