@@ -201,9 +201,7 @@ def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
     file: File = SITES,
     yes: Yes = False,
     json: Json = False,
-    site: Annotated[
-        str, typer.Option("--site", metavar="SITE", autocompletion=site_names, help="Only this one's.")
-    ] = "",
+    site: Annotated[str, typer.Option(metavar="SITE", autocompletion=site_names, help="Renew this one's alone.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Renew at once what is not due, too.")] = False,
     install_timer: Annotated[bool, typer.Option("--install-timer", help="Have systemd do it twice a day.")] = False,
     remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Have systemd do it no more.")] = False,
