@@ -333,12 +333,11 @@ def forget(
 
 
 @app.command()
-def log(file: File = SITES) -> None:
+def log(command: Annotated[str, typer.Argument(help="Only of `apply`, say.")] = "", file: File = SITES) -> None:
     """Read the last run's log back. It says what was run where, with what result."""
     from runbook.logview import last_log
 
-    for line in last_log(file):
-        typer.echo(line)
+    typer.echo("\n".join(last_log(file, command)))
 
 
 @app.command()

@@ -57,11 +57,13 @@ def _told(finding: Finding) -> str:
     return f"{finding.verdict.value}: {finding.change.summary if finding.change else finding.key}{note}"
 
 
-def last_log(sites: Path) -> Iterator[str]:
-    """The lines of the newest log beside `sites`; raises UsageError when there is none."""
-    logs = sorted((sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl"))
+def last_log(sites: Path, command: str = "") -> Iterator[str]:
+    """The lines of the newest log beside `sites`, or of the newest of one command; UsageError when there is none."""
+    every = (sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl")
+    logs = sorted(each for each in every if command in {"", each.stem.partition("-")[2]})
     if not logs:
-        raise UsageError(f"there is no log beside {sites} yet", hint="run: runbook audit")
+        of = f" of `{command}`" if command else ""
+        raise UsageError(f"there is no log{of} beside {sites} yet", hint="run: runbook audit")
     yield f"{logs[-1]}"
     for line in logs[-1].read_text(encoding="utf-8", errors="replace").splitlines():
         try:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from logs import Redactor, RunLog
+from runbook.errors import UsageError
+from runbook.logview import last_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,3 +53,14 @@ def test_the_log_is_for_its_owner_alone(tmp_path: Path) -> None:
     written(tmp_path)
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "logs" / "run.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_log_of_one_command_is_read_where_others_ran_since(tmp_path: Path) -> None:
+    logs = tmp_path / ".runbook" / "logs"
+    logs.mkdir(parents=True)
+    for name in ("1-apply", "2-apply", "3-status"):
+        (logs / f"{name}.jsonl").write_text("")
+    last = [next(last_log(tmp_path / "sites.yaml", command)) for command in ("", "apply")]
+    assert last == [str(logs / "3-status.jsonl"), str(logs / "2-apply.jsonl")]
+    with pytest.raises(UsageError, match="no log of `audit`"):
+        next(last_log(tmp_path / "sites.yaml", "audit"))
