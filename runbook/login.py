@@ -118,7 +118,8 @@ class Line:
         self._chain = chain
         self._limits = limits
         self._spare: paramiko.Channel | None = None
-        self._spares_granted = True
+        self.grants_more = True
+        """Whether the host grants a channel beside one in use (MaxSessions), as far as is known."""
         self.user: str = chain[-1].user
 
     @property
@@ -146,11 +147,11 @@ class Line:
 
         Where the host grants no more than are in use (MaxSessions), it is not asked again.
         """
-        if self._spare is None and self._spares_granted:
+        if self._spare is None and self.grants_more:
             try:
                 self._spare = self.open_channel()
             except (paramiko.SSHException, EOFError, OSError):  # who awaits the answer notices a line that is gone
-                self._spares_granted = False
+                self.grants_more = False
 
     def watch(self) -> None:
         """From now on ask for a sign of life in time, and end the connection when none comes."""

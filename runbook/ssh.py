@@ -243,6 +243,8 @@ class _Session:
         self._receive(lambda: self._frame.ended, self._job.timeout + _KILL_AFTER + _GRACE)
         seconds = time.monotonic() - self._began
         if self._frame.ended:
+            if not self._line.grants_more:  # the next channel is granted once this one's shell is gone
+                self._channel.status_event.wait(_LAST_WORDS)
             return self._frame.answer(seconds)
         self._check_line()
         raise self._failure(seconds)

@@ -45,9 +45,14 @@ BREAKS = {
         "vps4 has no connection for these two names: it was asked for vps4.example.test by home.example.test",
     ),
     "other ciphers for IKE": edited(
-        "vps4", "s/^    proposals = .*/    proposals = aes128-sha256-modp2048/", "the ends share no IKE proposal"
+        "vps4",
+        "s/^    proposals = .*/    proposals = aes128-sha256-modp2048/",
+        "the ends share no IKE proposal",
+        "grep -rn proposals /etc/swanctl/conf.d",
     ),
-    "other ciphers for ESP": edited("vps4", OLD_CIPHERS, "the ends share no ESP proposal"),
+    "other ciphers for ESP": edited(
+        "vps4", OLD_CIPHERS, "the ends share no ESP proposal", "grep -rn proposals /etc/swanctl/conf.d"
+    ),
     "other networks": edited(
         "vps4",
         "s/ local_ts = .*/ local_ts = fd00:1::\\/64/",
