@@ -207,8 +207,8 @@ KILLED: Final = Entry(
 LEFT_ALONE: Final = Entry(
     "left-alone",
     "{target}: {part}: {note}",
-    "it is in a state that cannot be told, or in the hands of something else, so nothing was changed there",
-    "runbook audit --step {step}{file}",
+    "it is in a state that cannot be told, or in the hands of something else, so nothing is changed there",
+    "runbook explain {step}",
     "do what the sentence asks for, then: {again}",
 )
 STILL_OTHERWISE: Final = Entry(
@@ -238,6 +238,13 @@ LOCKED: Final = Entry(
     "somebody else runs ipsec-runbook on this host now, or did so from a machine that went down",
     "on {target}: cat /run/ipsec-runbook.lock",
     "wait for it, or if it is over: runbook unlock{file}; then: {again}",
+)
+STILL_AT_WORK: Final = Entry(
+    "still-at-work",
+    "{targets}: held by a run that is still at work on this machine, process {pid} of {who} since {since}",
+    "it waits for an answer at another terminal, or for a host that is slow",
+    "ps -o pid,lstart,tty,args -p {pid}",
+    "wait for it, or end it by Ctrl-C where it runs, or by: kill -INT {pid}; then: {again}",
 )
 WAY_IN_CLOSED: Final = Entry(
     "way-in-closed",

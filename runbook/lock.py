@@ -71,10 +71,29 @@ class Owner:
     @property
     def is_dead(self) -> bool:
         """Whether the run is over for certain: it was on this machine, and its process is no more."""
+        return self._is_of_here and not self._is_there
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the run is at work for certain: it is on this machine, and its process is there."""
+        return self._is_of_here and self._is_there
+
+    @property
+    def words(self) -> str:
+        """Who it is and since when, and what can be seen from here of how it goes."""
+        state = f"at work here as process {self.pid}" if self.is_alive else "over" if self.is_dead else ""
+        return f"{self.who} since {self.since}{f' ({state})' * bool(state)}"
+
+    @property
+    def _is_of_here(self) -> bool:
+        """Not of another machine, or of a container of this one, whose processes cannot be seen."""
         here = Owner.this_process()
-        if not self.machine or (self.machine, self.processes) != (here.machine, here.processes):
-            return False  # another machine, or one whose processes cannot be seen from here
-        return self.boot != here.boot or _start_time(self.pid) != self.started
+        return bool(self.machine) and (self.machine, self.processes) == (here.machine, here.processes)
+
+    @property
+    def _is_there(self) -> bool:
+        here = Owner.this_process()
+        return self.boot == here.boot and _start_time(self.pid) == self.started
 
     @property
     def text(self) -> str:

@@ -78,7 +78,7 @@ def test_a_script_that_does_not_end() -> None:
 def test_what_is_in_no_known_state_is_left_alone(host: Scratch) -> None:
     told = told_as(failure(host, Told("the door", Verdict.UNKNOWN, "it is locked: open it")), catalogue.LEFT_ALONE)
     assert told["error"] == "here: the door: it is locked: open it"
-    assert told["look"] == "runbook audit --step a"
+    assert told["look"] == "runbook explain a"
 
 
 def test_a_host_that_never_stands_still(host: Scratch) -> None:

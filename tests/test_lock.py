@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from told import told_as
 
-from runbook import lock
+from runbook import catalogue, lock, prompt
+from runbook.errors import LockedError
+from runbook.local import LocalHost
 from runbook.lock import Owner
+from runbook.target import Target
+from runbook.terminal import Terminal
+from runbook.unlock import unlock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +73,60 @@ def test_it_is_freed_by_its_owner_alone(path: Path) -> None:
     assert start(lock.take(other)).communicate()[0] == f"lock={mine.text}\n"
     start(lock.free(mine.text)).communicate()
     assert not path.exists()
+
+
+class Person:
+    """Whoever sits at the terminal: says yes, and sees what is shown."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self._path = path
+        monkeypatch.setattr(prompt, "confirm", lambda question: bool(self.asked.append(question)) or True)
+
+    def unlocks(self, *, yes: bool) -> str:
+        out = io.StringIO()
+        target = Target(LocalHost("home"), str(self._path.parent))
+        target.learn(lock.look())
+        unlock(SimpleNamespace(targets={"home": target}, terminal=Terminal(out, str)), yes=yes)  # type: ignore[arg-type]
+        return out.getvalue()
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_what_a_run_holds_that_is_at_work_here_is_not_freed(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    yes: bool,  # noqa: FBT001 - parametrised
+) -> None:
+    me = Owner.this_process()
+    path.write_text(f"{me.text}\n")
+    person = Person(path, monkeypatch)
+    with pytest.raises(LockedError) as refused:
+        person.unlocks(yes=yes)
+    told = told_as(refused, catalogue.STILL_AT_WORK)
+    assert (
+        f"home: held by a run that is still at work on this machine, process {os.getpid()} of {me.who}" in told["error"]
+    )
+    assert refused.value.exit_code == 6
+    assert person.asked == []
+    assert path.exists()
+    # what is told to be looked at shows the process
+    seen = subprocess.run(["sh", "-c", told["look"]], capture_output=True, text=True, check=True).stdout
+    assert str(os.getpid()) in seen
+
+
+def test_what_a_run_holds_that_is_over_or_cannot_be_seen_is_asked_about_and_freed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = Owner.this_process()
+    for other, says in (
+        (replace(me, started=me.started - 1), "(over)"),
+        (replace(me, machine="another"), "whether that run is over cannot be seen from here"),
+    ):
+        for yes in (True, False):
+            path.write_text(f"{other.text}\n")
+            person = Person(path, monkeypatch)
+            said = person.unlocks(yes=yes)
+            assert says in said
+            assert f"home is held by {me.who} since {me.since}" in said
+            assert person.asked == ([] if yes else ["Free home?"])
+            assert not path.exists()

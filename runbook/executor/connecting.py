@@ -112,12 +112,12 @@ class Connections:
         if not text or (self._owner and text == self._owner.text):
             return ""
         holder = Owner.parse(text)
-        words = f"{holder.who} since {holder.since}" if holder else "somebody who does not say who"
+        words = holder.words if holder else "somebody who does not say who"
         if self._owner and holder and holder.is_dead:
             return self._learn_alone(target, facts, stale=text)
         if self._owner:
             raise LockedError(catalogue.LOCKED, target=target.name, holder=words)
-        return f"{words} (over)" if holder and holder.is_dead else words
+        return words
 
 
 def _log_in(target: Target) -> None:
