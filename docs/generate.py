@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 SCHEMAS: Final = {
-    "audit, apply, resume, renew, status": ROOT / "runbook/document.schema.json",
+    "audit, apply, resume, renew, rollback, status, log": ROOT / "runbook/document.schema.json",
     "rehearse": ROOT / "lab/rehearsal.schema.json",
 }
 ENVIRONMENT: Final = {
@@ -71,18 +71,19 @@ def _commands(context: Context) -> Iterator[Chapter]:
 
 
 def _command(context: Context) -> Chapter:
-    records = [each.get_help_record(context) for each in context.command.get_params(context)]
-    options = [
-        (f"`{term}`", _code(f"{meaning.rstrip('.')}."))
-        for term, meaning in filter(None, records)
-        if "--help" not in term
-    ]
-    return Chapter(f"`{context.command_path}`", [inspect.cleandoc(context.command.help or "")], options)
+    found = [_parameter(each, context) for each in context.command.get_params(context) if each.name != "help"]
+    return Chapter(f"`{context.command_path}`", [inspect.cleandoc(context.command.help or "")], found)
 
 
-def _code(text: str) -> str:
-    """Put a default and the like in words: `what it is. [default: sites.yaml]`."""
-    return re.sub(r"\.*\s*\[(default|env var): ([^\]]*)\]\.?", lambda found: f" ({found[1]}: `{found[2]}`).", text)
+def _parameter(parameter: Any, context: Context) -> tuple[str, str]:  # noqa: ANN401 - whichever library's Typer uses
+    """An option, or an argument, with what it is; the words are ours, the library's own are about its types."""
+    term, _ = parameter.get_help_record(context)
+    if parameter.param_type_name == "argument":
+        term = parameter.metavar if parameter.required else f"[{parameter.metavar}]"
+    more = f"; or set `{parameter.envvar}` in the environment" if parameter.envvar else ""
+    told = parameter.default and not isinstance(parameter.default, bool)
+    default = f" (default: `{parameter.default}`)" if told else ""
+    return f"`{term}`", f"{parameter.help.rstrip('.')}{more}{default}."
 
 
 def keys() -> Iterator[Chapter]:

@@ -18,11 +18,8 @@ from runbook.options import File, Json, Yes
 from runbook.terminal import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from runbook.events import Plan
-    from runbook.executor import Executor
-    from runbook.session import Session
     from runbook.step import Step
 
 app = typer.Typer(
@@ -141,6 +138,7 @@ def audit(
     probe: Annotated[bool, typer.Option("--probe", help="Then use what is in order: HTTP requests, pings.")] = False,
 ) -> None:
     """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
+    from runbook import auditing
     from runbook.session import Session
 
     if step:
@@ -148,19 +146,13 @@ def audit(
     with Session(file, "audit", yes=True, json=json) as session:
         if site:
             session.limit_to(site)
-        session.executor.connect(proving=probe)
-        plans = [plan for plan in session.executor.audit() if step in {"", plan.step.name}]
+        plans = auditing.look(session, step=step, probe=probe)
         if not json:
             for plan in plans:
-                session.narrator.plan(plan)
+                session.narrator.plan(plan, advise=True)
         if probe:
             session.executor.probe()
-        code = _audit_code(session.executor, plans)
-        report = session.report(plans, code)
-        if json:
-            typer.echo(report)
-        else:
-            session.terminal.line(_audit_words(session, plans, code))
+        code = auditing.conclude(session, plans, json=json)
     raise typer.Exit(code)
 
 
@@ -217,9 +209,10 @@ def renew(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
 
 @app.command()
-def rollback(
+def rollback(  # noqa: PLR0913, PLR0917 - each is an option of the command
     file: File = SITES,
     yes: Yes = False,
+    json: Json = False,
     step: Annotated[
         str, typer.Option("--step", autocompletion=step_names, metavar="STEP", help="Undo this step alone.")
     ] = "",
@@ -229,47 +222,37 @@ def rollback(
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
 ) -> None:
     """Undo what steps changed, the last first. Shows first what; asks about what others changed since."""
-    from runbook.carrying import failure_code
-    from runbook.lock import Owner
+    from runbook.carrying import take_back
     from runbook.session import Session, refuse_without_answer
-    from runbook.undo import undo
     from steps.procedure import PROCEDURE
 
     if sum(map(bool, (step, to, everything))) != 1:
         raise UsageError("say what to undo", hint="give one of --step STEP, --to STEP, --all")
-    refuse_without_answer(yes=yes, json=False)
+    refuse_without_answer(yes=yes, json=json)
     names = [section.name for section in PROCEDURE]
     if step or to:
         at = names.index(_step(step or to).name)
         names = names[at + 1 :] if to else [step]
-    with Session(file, "rollback", yes=yes, json=False) as session:
-        session.finish_step_on_interrupt(session.again)
-        session.executor.connect(Owner.this_process())
-        undo(session, names, yes=yes)
-        code = failure_code(session.executor)
+    with Session(file, "rollback", yes=yes, json=json) as session:
+        code = take_back(session, names, yes=yes, json=json)
     raise typer.Exit(code)
 
 
 @app.command()
 def status(file: File = SITES, json: Json = False) -> None:
     """Say where each target stands, and what comes next."""
+    from runbook import auditing
     from runbook.session import Session
     from runbook.status import failed, room, standing
     from steps.renewal import standings
 
     with Session(file, "status", yes=True, json=json) as session:
         session.tell_unfinished()
-        session.executor.connect()
-        plans = session.executor.audit()
+        plans = auditing.look(session)
         hosts = (*failed(session.executor.failures), *standing(plans))
         for each in (*hosts, *standings(session.network), *room(session.executor.kept())):
             session.terminal.line(str(each))
-        code = _audit_code(session.executor, plans)
-        report = session.report(plans, code)
-        if json:
-            typer.echo(report)
-        else:
-            session.terminal.line(_audit_words(session, plans, code))
+        code = auditing.conclude(session, plans, json=json)
     raise typer.Exit(code)
 
 
@@ -281,16 +264,16 @@ def report(
     ] = None,
 ) -> None:
     """Write one page for a browser that says it all. Audits, and looks at the tunnels. Exits as audit does."""
+    from runbook import auditing
     from runbook import report as pages
     from runbook.session import Session
 
     to = output or file.absolute().parent / "report.html"
     with Session(file, "report", yes=True, json=False) as session:
-        session.executor.connect()
-        plans = session.executor.audit()
+        plans = auditing.look(session)
         pages.write(pages.report(session, plans, file), to)
         session.terminal.line(f"written: {to}")
-        code = _audit_code(session.executor, plans)
+        code = auditing.exit_code(session, plans)
     raise typer.Exit(code)
 
 
@@ -314,30 +297,39 @@ def forget(
     file: File = SITES,
     yes: Yes = False,
     older_than: Annotated[
-        int, typer.Option("--older-than", metavar="DAYS", min=0, help="Only what was applied so long ago; 0: all.")
-    ] = 365,
+        str, typer.Option("--older-than", metavar="DAYS", help="Only what was applied so long ago; 0: all.")
+    ] = "365",
 ) -> None:
     """Forget how hosts were before what was applied long ago. Says what first: it cannot be rolled back then."""
     from runbook.carrying import failure_code
+    from runbook.forget import days_of
     from runbook.forget import forget as free
     from runbook.lock import Owner
     from runbook.session import Session, refuse_without_answer
 
+    days = days_of(older_than)
     refuse_without_answer(yes=yes, json=False)
     with Session(file, "forget", yes=yes, json=False) as session:
         session.finish_step_on_interrupt(session.again)
         session.executor.connect(Owner.this_process())
-        free(session, older_than, yes=yes)
+        free(session, days, yes=yes)
         code = failure_code(session.executor)
     raise typer.Exit(code)
 
 
 @app.command()
-def log(command: Annotated[str, typer.Argument(help="Only of `apply`, say.")] = "", file: File = SITES) -> None:
+def log(
+    command: Annotated[
+        str, typer.Argument(metavar="COMMAND", help="The last run of this command, such as `apply`.")
+    ] = "",
+    file: File = SITES,
+    json: Json = False,
+) -> None:
     """Read the last run's log back. It says what was run where, with what result."""
-    from runbook.logview import last_log
+    from runbook.logview import as_json, in_words, last_log
 
-    typer.echo("\n".join(last_log(file, command)))
+    path = last_log(file, command)
+    typer.echo(as_json(path) if json else "\n".join(in_words(path)))
 
 
 @app.command()
@@ -353,7 +345,11 @@ def steps() -> None:
 def explain(
     topic: Annotated[
         str,
-        typer.Argument(autocompletion=topics, help="A step, as `runbook steps` lists it; `tunnel`; or `sites.yaml`."),
+        typer.Argument(
+            metavar="TOPIC",
+            autocompletion=topics,
+            help="A step, as `runbook steps` lists it; `tunnel`; or `sites.yaml`.",
+        ),
     ],
     file: File = SITES,
 ) -> None:
@@ -380,19 +376,3 @@ def _step(name: str) -> type[Step]:
         names = ", ".join(section.name for section in PROCEDURE)
         raise UsageError(f"there is no step {name!r}", hint=f"the steps are: {names}")
     return found
-
-
-def _audit_code(executor: Executor, plans: Sequence[Plan]) -> int:
-    unreachable = [error.exit_code for error in executor.failures.values()]
-    if unreachable:
-        return 5 if 5 in unreachable else max(unreachable)  # noqa: PLR2004 - the documented exit code
-    return 0 if all(plan.in_order for plan in plans) else 3
-
-
-def _audit_words(session: Session, plans: Sequence[Plan], code: int) -> str:
-    if not code:
-        return "everything is in order"
-    if session.document.failed:
-        return f"not all could be seen{session.document.failed}; when mended: {session.again}"
-    open_parts = sum(each.verdict != "in order" for plan in plans for found in plan.findings.values() for each in found)
-    return f"{open_parts} parts are not in order; to bring them in order: runbook apply{session.file_option}"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from runbook.events import Checked, Failed, Undone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runbook.errors import RunbookError
     from runbook.events import Event, Plan
+    from runbook.images import Image, KeptChange
     from runbook.step import Change, Finding
 
 VERSION: Final = 1
@@ -23,7 +24,9 @@ class Document:
         """Nothing has happened yet."""
         self.failures: list[Failed] = []
         self.checks: list[Checked] = []
-        self._undone: set[tuple[str, str]] = set()
+        self.to_undo: list[tuple[str, Image]] | None = None
+        """Of a rollback: the applications that are to be undone, by target, in the order of their undoing."""
+        self._undone: set[tuple[str, str, str]] = set()
 
     def __call__(self, event: Event) -> None:
         """Keep what the document tells."""
@@ -32,7 +35,7 @@ class Document:
         elif isinstance(event, Checked):
             self.checks.append(event)
         elif isinstance(event, Undone):
-            self._undone.add((event.step, event.target))
+            self._undone.add((event.step, event.target, event.image))
 
     @property
     def failed(self) -> str:
@@ -45,7 +48,8 @@ class Document:
 
     def to_take_back(self) -> list[str]:
         """The steps that failed somewhere and were not taken back there."""
-        left = [each for each in self.failures if each.step and (each.step, each.target) not in self._undone]
+        undone = {(step, target) for step, target, _ in self._undone}
+        left = [each for each in self.failures if each.step and (each.step, each.target) not in undone]
         return list(dict.fromkeys(each.step for each in left))
 
     def build(self, command: str, plans: Sequence[Plan], exit_code: int) -> dict[str, Any]:
@@ -56,7 +60,19 @@ class Document:
             "exit_code": exit_code,
             "failures": [{"target": each.target, "step": each.step, **_told(each.error)} for each in self.failures],
             "steps": [self._step(plan) for plan in plans],
+            **({} if self.to_undo is None else {"undone": list(self._applications(self.to_undo))}),
         }
+
+    def _applications(self, found: Sequence[tuple[str, Image]]) -> Iterator[dict[str, Any]]:
+        """What became of each application that was to be undone; below a failure the rest is left."""
+        failed = {(each.step, each.target) for each in self.failures}
+        for target, image in found:
+            outcome = "undone" if (image.step, target, image.name) in self._undone else "left"
+            if outcome == "left" and (image.step, target) in failed:
+                failed.remove((image.step, target))
+                outcome = "failed"
+            changes = [_kept(each) for each in reversed(image.changes)]
+            yield {"target": target, "step": image.step, "image": image.name, "outcome": outcome, "changes": changes}
 
     def _step(self, plan: Plan) -> dict[str, Any]:
         return {
@@ -73,6 +89,22 @@ class Document:
         }
 
 
+def of_log(path: str, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The document of an earlier run's log."""
+    log = {"file": path, "entries": list(entries)}
+    return {"version": VERSION, "command": "log", "exit_code": 0, "failures": [], "steps": [], "log": log}
+
+
+def _kept(change: KeptChange) -> dict[str, Any]:
+    return {
+        "part": change.key,
+        "summary": change.summary,
+        "irreversible": change.irreversible,
+        "found": change.status,
+        "kept": change.stays,
+    }
+
+
 def _told(error: RunbookError) -> dict[str, str]:
     return {"id": error.id, "error": str(error), "likely": error.likely, "look": error.look, "hint": error.hint}
 
@@ -85,6 +117,7 @@ def _part(target: str, finding: Finding) -> dict[str, Any]:
         "part": finding.key,
         "verdict": finding.verdict.value,
         "note": finding.note,
+        "error": finding.error and _told(finding.error),
         "change": change and _change(change),
         "offer": offer and {**_change(offer), "flag": offer.flag},
     }

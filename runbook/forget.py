@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from runbook import catalogue, prompt
+from runbook.errors import UsageError
 from runbook.executor import StoppedError
 from runbook.narrator import counted
 
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 
     from runbook.images import Image
     from runbook.session import Session
+
+
+def days_of(text: str) -> int:
+    """A number of days, as it is typed; raises UsageError for what is none."""
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise UsageError(f"{text!r} is no number of days", hint="such as: runbook forget --older-than 90")
+    return int(text)
 
 
 def forget(session: Session, days: int, *, yes: bool) -> None:

@@ -64,6 +64,11 @@ class KeptChange:
     decision: str = ""
     """What the user wants of a change that they were shown to be `changed since`: KEEP, or PUT_BACK."""
 
+    @property
+    def stays(self) -> bool:
+        """Whether it is not undone, since somebody has changed it since."""
+        return self.status == "changed since" and self.decision != PUT_BACK
+
 
 @dataclass(frozen=True)
 class Image:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from runbook.document import of_log
 from runbook.errors import RunbookError, UsageError
 from runbook.events import Plan
 from runbook.step import Finding, Verdict
@@ -57,15 +59,20 @@ def _told(finding: Finding) -> str:
     return f"{finding.verdict.value}: {finding.change.summary if finding.change else finding.key}{note}"
 
 
-def last_log(sites: Path, command: str = "") -> Iterator[str]:
-    """The lines of the newest log beside `sites`, or of the newest of one command; UsageError when there is none."""
+def last_log(sites: Path, command: str = "") -> Path:
+    """The newest log beside `sites`, or the newest of one command; UsageError when there is none."""
     every = (sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl")
     logs = sorted(each for each in every if command in {"", each.stem.partition("-")[2]})
     if not logs:
         of = f" of `{command}`" if command else ""
         raise UsageError(f"there is no log{of} beside {sites} yet", hint="run: runbook audit")
-    yield f"{logs[-1]}"
-    for line in logs[-1].read_text(encoding="utf-8", errors="replace").splitlines():
+    return logs[-1]
+
+
+def in_words(log: Path) -> Iterator[str]:
+    """A log's path and its lines, for people."""
+    yield f"{log}"
+    for line in _lines(log):
         try:
             entry = json.loads(line)
             first, *more = _words(entry)
@@ -74,6 +81,26 @@ def last_log(sites: Path, command: str = "") -> Iterator[str]:
             yield f"          (a damaged line: {line[:60]!r})"
         else:
             yield from (f"          {each}" for each in more)
+
+
+def as_json(log: Path) -> str:
+    """A log for programs, as one document (`runbook.document`); what is no entry is `damaged`."""
+    return json.dumps(of_log(str(log), [_entry(line) for line in _lines(log)]), indent=2)
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UsageError(f"{log} cannot be read: {error.strerror}", hint="make it yours to read") from error
+
+
+def _entry(line: str) -> Mapping[str, Any]:
+    with suppress(ValueError):
+        entry = json.loads(line)
+        if isinstance(entry, dict) and {"at", "event"} <= entry.keys():
+            return entry
+    return {"event": "damaged", "line": line}
 
 
 def _words(entry: Mapping[str, Any]) -> Sequence[str]:

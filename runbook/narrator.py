@@ -33,6 +33,7 @@ from runbook.terminal import elapsed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runbook.errors import RunbookError
     from runbook.images import Image
     from runbook.step import Change, Finding
     from runbook.terminal import Terminal
@@ -65,6 +66,7 @@ class Narrator:
         self._places = places or {}
         self._began = time.monotonic()
         self.asking = asking
+        self._advised: list[Mapping[str, str]] = []
 
     @singledispatchmethod
     def __call__(self, event: Event) -> None:
@@ -88,12 +90,7 @@ class Narrator:
         self._terminal.done(where if event.step else f"connecting to {event.target}")
         for line in f"{self._terminal.paint(f'FAILED {where}', 'red', 'bold')}: {why}".splitlines():
             self._terminal.item(line, 4)
-        for label, text in event.error.advice.items():
-            head = self._terminal.paint(f"{label}:", "bold")
-            # a command is not broken into lines, so that it can be taken as it stands
-            lines = self._terminal.wrapped(text, 6 + len(label) + 2) if label == "likely" else [text]
-            for number, line in enumerate(lines):
-                self._terminal.line(f"      {head} {line}" if number == 0 else f"        {line}")
+        self._advise(event.error)
 
     @__call__.register
     def _(self, event: Taken) -> None:
@@ -144,8 +141,17 @@ class Narrator:
     def _(self, event: Planned) -> None:
         self.plan(event.plan)
 
-    def plan(self, plan: Plan) -> None:
-        """What a step found."""
+    def _advise(self, error: RunbookError) -> None:
+        """What is to be said beside a failure's own sentence."""
+        for label, text in error.advice.items():
+            head = self._terminal.paint(f"{label}:", "bold")
+            # a command is not broken into lines, so that it can be taken as it stands
+            lines = self._terminal.wrapped(text, 6 + len(label) + 2) if label == "likely" else [text]
+            for number, line in enumerate(lines):
+                self._terminal.line(f"      {head} {line}" if number == 0 else f"        {line}")
+
+    def plan(self, plan: Plan, *, advise: bool = False) -> None:
+        """What a step found; to `advise`: with what helps where something cannot be told, of each cause once."""
         terminal = self._terminal
         if self.asking and plan.changes:
             self._head(plan)
@@ -166,6 +172,9 @@ class Narrator:
                 told = each.verdict is Verdict.BLOCKED or ((each.change or each.offer) and self.asking)
                 if not told and (each.verdict is not Verdict.IN_ORDER or each.note):
                     terminal.item(f"{target}: {self._finding(each)}", 4)
+                if advise and each.error and each.error.advice not in self._advised:
+                    self._advised.append(each.error.advice)
+                    self._advise(each.error)
 
     def _head(self, plan: Plan) -> None:
         """Where one is: which step of how many, on which targets, how long after the beginning."""

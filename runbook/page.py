@@ -100,7 +100,8 @@ class Page:
     def _host(self, name: str) -> dict[str, Any]:
         """One host's audit, step by step."""
         plans = [plan for plan in self.plans if name in plan.findings]
-        steps = [_step(plan, name) for plan in plans]
+        advised: list[Mapping[str, str]] = []
+        steps = [_step(plan, name, advised) for plan in plans]
         done = sum(step["done"] for step in steps)
         return {"name": name, "error": self.failures.get(name), "steps": steps, "done": done, "of": len(steps)}
 
@@ -119,19 +120,23 @@ class Page:
         return {"width": WIDTH, "height": height, "pair": self._is_pair, "at": at, "sites": sites, "lines": lines}
 
 
-def _step(plan: Plan, host: str) -> dict[str, Any]:
+def _step(plan: Plan, host: str, advised: list[Mapping[str, str]]) -> dict[str, Any]:
+    """One step's audit; `advised` is what has been said by now of how to mend something, and is not said again."""
     return {
         "name": plan.step.name,
         "title": plan.step.title,
         "done": is_in_order(plan, host),
         "waits": plan.blocked.get(host, ""),
-        "parts": [_part(each) for each in plan.findings.get(host, ())],
+        "parts": [_part(each, advised) for each in plan.findings.get(host, ())],
     }
 
 
-def _part(finding: Finding) -> dict[str, Any]:
+def _part(finding: Finding, advised: list[Mapping[str, str]]) -> dict[str, Any]:
     mark, kind = _MARKS.get(finding.verdict, ("?", "bad"))
     change = finding.change
+    advice = finding.error.advice if finding.error else {}
+    new = {} if advice in advised else advice
+    advised.append(advice)
     return {
         "mark": mark,
         "kind": kind,
@@ -139,6 +144,7 @@ def _part(finding: Finding) -> dict[str, Any]:
         "what": change.summary if change else finding.key,
         "note": finding.note,
         "diff": change.diff if change else "",
+        "advice": new,
     }
 
 

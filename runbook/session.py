@@ -15,7 +15,7 @@ from logs import Redactor, RunLog
 from runbook import catalogue, prompt
 from runbook.document import Document
 from runbook.errors import SITES, RunbookError, UsageError
-from runbook.events import Failed
+from runbook.events import Failed, Planned
 from runbook.executor import Executor
 from runbook.identities import KeyRing
 from runbook.local import LocalHost
@@ -165,9 +165,22 @@ class Session:
         """Let an error name the commands that go on and look closer, for this very file."""
         error.again, error.file = self.again, self.file_option
 
+    def audit(self) -> list[Plan]:
+        """Compare every step with its targets, and know of what cannot be told what to do about it."""
+        plans = self.executor.audit()
+        for plan in plans:
+            self._advise(plan)
+        return plans
+
+    def _advise(self, plan: Plan) -> None:
+        for error in (each.error for found in plan.findings.values() for each in found if each.error):
+            self.tell_how_to_go_on(error)
+
     def _notify(self, event: Event) -> None:
         if isinstance(event, Failed):
             self.tell_how_to_go_on(event.error)
+        if isinstance(event, Planned):
+            self._advise(event.plan)
         self._log.write(type(event).__name__.lower(), **of_event(event))
         self.document(event)
         self.narrator(event)

@@ -78,7 +78,7 @@ class Finding:
     found: Reading | None = field(default=None, repr=False)
     """What it printed."""
     error: RunbookError | None = field(default=None, repr=False)
-    """Why its state cannot be told, or it must not be touched, where that is a failure of its own kind."""
+    """Why its state cannot be told, or it must not be touched, told as a failure; every plan has it of such a part."""
     serves: tuple[str, ...] = ()
     """As its part has it."""
     blocked_by: str = ""

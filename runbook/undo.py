@@ -28,6 +28,8 @@ _SHA256: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     """Undo these steps, what was done last first, wherever it was; raises StoppedError when the user says no."""
     images: Mapping[str, Sequence[Image]] = session.executor.images()
+    session.executor.record_undone(names, images)
+    session.document.to_undo = []
     steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
     if not steps:
         session.terminal.line(f"nothing of {', '.join(names)} is there to undo")
@@ -38,9 +40,11 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
             images = difference.decided(images)
     for step in steps:
         _show(session, step, names, images)
+    rounds = list(_rounds(steps, images))
+    session.document.to_undo = [(target, each) for _, applied in rounds for target, (each,) in applied.items()]
     if not yes and not prompt.confirm("Undo this?"):
         raise StoppedError(catalogue.STOPPED, what="nothing was undone")
-    for name, applied in _rounds(steps, images):
+    for name, applied in rounds:
         if session.executor.stop_requested:
             raise StoppedError(catalogue.STOPPED, what=f"stopped before undoing {name}")
         # below a failure nothing more is undone there: the steps stand on one another
@@ -49,11 +53,7 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
         session.executor.rollback(name, {t: each for t, each in applied.items() if t not in left_out})
     if not session.executor.failures:
         changes = _changes(steps, images)
-        kept = [
-            f"{change.key} on {target}"
-            for target, change in changes
-            if change.status == "changed since" and change.decision != PUT_BACK
-        ]
+        kept = [f"{change.key} on {target}" for target, change in changes if change.stays]
         stays = f"; as it is now stays: {', '.join(dict.fromkeys(kept))}" if kept else ""
         session.terminal.line(f"done: {counted(len(changes) - len(kept))} undone{stays}")
     for target in session.executor.failures:

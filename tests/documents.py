@@ -30,4 +30,4 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - any piece of JSON
     if not isinstance(schema, dict):
         return schema
     inner = {key: _closed(each) for key, each in schema.items()}
-    return {**inner, "additionalProperties": False} if isinstance(schema.get("properties"), dict) else inner
+    return {"additionalProperties": False, **inner} if isinstance(schema.get("properties"), dict) else inner

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from documents import sound
 from scratch import PartsOf, Scratch, Witness, run, step
+from told import told_as
 
+from runbook import catalogue
 from runbook.document import Document
-from runbook.errors import UnreachableError
+from runbook.errors import StepError, UnreachableError
 from runbook.events import Planned
 from runbook.local import LocalHost
 from runbook.narrator import Narrator
@@ -18,6 +20,7 @@ from runbook.resources.file import File
 from runbook.status import standing
 from runbook.step import CONTROLLER, Later, Told, Verdict
 from runbook.terminal import Terminal
+from steps import catalogue as of_ipsec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,11 +62,11 @@ def verdicts(plans: Sequence[Plan]) -> dict[str, dict[str, list[str]]]:
     }
 
 
-def told(plans: Sequence[Plan]) -> str:
+def told(plans: Sequence[Plan], *, advise: bool = False) -> str:
     out = io.StringIO()
     narrator = Narrator(Terminal(out, str))
     for plan in plans:
-        narrator.plan(plan)
+        narrator.plan(plan, advise=advise)
     return out.getvalue()
 
 
@@ -198,3 +201,24 @@ def test_what_is_made_known_for_all_hosts_alone_waits_for_the_one_that_is_away(t
     executor.apply()
     assert list(executor.failures) == ["dead"]
     assert set(one.tree()) == {"mine"}
+
+
+def test_an_audit_says_what_helps_where_something_cannot_be_told_and_of_each_cause_once(
+    two: list[Scratch], tmp_path: Path
+) -> None:
+    refused = [Told(name, Verdict.UNKNOWN, StepError(of_ipsec.NGINX_REFUSES)) for name in ("a site", "a daemon")]
+    steps = [step("first", {"one": [*refused, UNKNOWN]}), step("second", {"one": refused[:1], "two": [UNKNOWN]})]
+    plans, executor = audited(steps, two, tmp_path)
+    said = told(plans, advise=True)
+    assert said.count("likely: ") == 3  # nginx; ufw, which each step leaves alone for its own reason
+    assert f"      to look: {of_ipsec.NGINX_REFUSES.look}\n" in said
+    assert said.index("? a site") < said.index("to look: ") < said.index("? a daemon")
+    assert "to look: runbook explain first\n" in said
+    by_json = document(plans)
+    by_apply = run(steps, two, tmp_path)
+    by_apply.connect()
+    by_apply.apply()
+    first, *others = by_json["first"]["parts"]
+    assert told_as(first["error"], of_ipsec.NGINX_REFUSES) == told_as(by_apply.failures["one"], of_ipsec.NGINX_REFUSES)
+    assert told_as(others[1]["error"], catalogue.LEFT_ALONE)["error"] == "one: another firewall: ufw is active"
+    assert executor.failures == {}

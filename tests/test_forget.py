@@ -11,8 +11,9 @@ from scratch import Scratch, run, step
 
 from logs import Redactor
 from runbook import prompt
+from runbook.errors import UsageError
 from runbook.executor import StoppedError
-from runbook.forget import forget
+from runbook.forget import days_of, forget
 from runbook.resources.file import File
 from runbook.status import room
 from runbook.terminal import Terminal
@@ -89,3 +90,10 @@ def test_the_user_is_asked(host: Scratch, tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(StoppedError, match="nothing was forgotten"):
             asked(executor, yes=False)
     assert len(host.images()) == (1 if answer else 2)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "a year", "1.5", "9" * 9])
+def test_what_is_no_number_of_days(text: str) -> None:
+    with pytest.raises(UsageError, match="is no number of days"):
+        days_of(text)
+    assert days_of("0") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from ula_network import ends
 
-from runbook.errors import UnreachableError
+from runbook.errors import StepError, UnreachableError
 from runbook.events import Plan
 from runbook.page import CertificateNow, Page
 from runbook.step import Change, Finding, Step, Verdict
+from steps import catalogue
 from steps.live import LiveEnd, LiveLink
 from steps.network import Link
 
@@ -105,3 +107,11 @@ def test_a_certificate_near_its_end_is_marked() -> None:
     far = replace(near, begins=NOW - timedelta(days=1))
     assert '<p class="todo">~ 20 days left' in page(mesh(2), certificates=[near])
     assert '<p class="good">✓ 20 days left' in page(mesh(2), certificates=[far])
+
+
+def test_what_helps_is_said_once_where_something_cannot_be_told() -> None:
+    why = StepError(catalogue.NGINX_REFUSES)
+    found = [Finding(name, Verdict.UNKNOWN, str(why), error=why) for name in ("a site", "a daemon")]
+    text = page(mesh(2), plans=[Plan(Nothing(), {"s0": found}, {}, 1, 1)])
+    assert text.count(f"<dt>to look</dt><dd>{escape(why.look)}</dd>") == 1
+    assert text.count(f"<dd>{escape(why.likely)}</dd>") == 1

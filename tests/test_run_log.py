@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from documents import sound
 
 from logs import Redactor, RunLog
 from runbook.errors import UsageError
-from runbook.logview import last_log
+from runbook.logview import as_json, last_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,19 @@ def test_the_log_of_one_command_is_read_where_others_ran_since(tmp_path: Path) -
     logs.mkdir(parents=True)
     for name in ("1-apply", "2-apply", "3-status"):
         (logs / f"{name}.jsonl").write_text("")
-    last = [next(last_log(tmp_path / "sites.yaml", command)) for command in ("", "apply")]
-    assert last == [str(logs / "3-status.jsonl"), str(logs / "2-apply.jsonl")]
+    last = [last_log(tmp_path / "sites.yaml", command) for command in ("", "apply")]
+    assert last == [logs / "3-status.jsonl", logs / "2-apply.jsonl"]
     with pytest.raises(UsageError, match="no log of `audit`"):
-        next(last_log(tmp_path / "sites.yaml", "audit"))
+        last_log(tmp_path / "sites.yaml", "audit")
+
+
+def test_a_log_is_one_document_for_programs(tmp_path: Path) -> None:
+    written(tmp_path, purpose="facts", code=0)
+    path = tmp_path / "logs" / "run.jsonl"
+    with path.open("a") as file:
+        file.write('{"at": "2026-11-23T14:')
+    told = sound(json.loads(as_json(path)))
+    assert (told["command"], told["log"]["file"]) == ("log", str(path))
+    script, damaged = told["log"]["entries"]
+    assert (script["event"], script["purpose"], script["code"]) == ("script", "facts", 0)
+    assert damaged == {"event": "damaged", "line": '{"at": "2026-11-23T14:'}

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from documents import sound
 from scratch import Scratch, Witness, carry_out, run, step
 
+from checkpoints import State
 from logs import Redactor
 from runbook import images, prompt
+from runbook.document import Document
 from runbook.errors import StepError
-from runbook.events import Planned, Undone
+from runbook.events import Planned
 from runbook.executor import StoppedError
 from runbook.executor import making as making_stage
 from runbook.images import KEEP, PUT_BACK
@@ -47,11 +50,24 @@ class Person:
         self.asked.append(question)
         return self._choose(question)
 
+    @property
+    def told(self) -> list[tuple[str, str, list[tuple[str, bool]]]]:
+        """What the JSON says became of each application: its step, the outcome, what was found of which, and kept."""
+        found = sound(self.document.build("rollback", [], 0))["undone"]
+        return [
+            (each["step"], each["outcome"], [(change["found"], change["kept"]) for change in each["changes"]])
+            for each in found
+        ]
+
     def undoes(self, executor: Executor, *names: str, yes: bool = False) -> str:
         redact = Redactor()
         redact.learn(CANARY)
         terminal = Terminal(self.out, redact)
-        session = SimpleNamespace(executor=executor, terminal=terminal, targets=executor.targets)
+        self.document = Document()
+        executor._run.notify = self.document
+        session = SimpleNamespace(
+            executor=executor, terminal=terminal, targets=executor.targets, document=self.document
+        )
         undo(session, names, yes=yes)  # type: ignore[arg-type]
         for error in executor.failures.values():
             raise error
@@ -97,9 +113,12 @@ def test_each_is_shown_and_asked_about_and_done_as_answered(
     assert f"done: 2 changes undone; as it is now stays: file {host.root}/other on {host.name}\n" in said
     assert CANARY not in said
     assert contents(host) == {"edited": "edited before\n", "left": "left before\n", "other": "theirs\n"}
+    found = [("changed since", True), ("as we left it", False), ("changed since", False)]
+    assert person.told == [("a", "undone", found)]
     # decided is decided: nothing is left to ask about, and nothing of ours stays
     assert not host.images_at.exists()
     assert "nothing of a is there to undo" in person.undoes(applied, "a")
+    assert person.told == []
 
 
 def test_without_anybody_to_ask_it_is_kept_and_said_and_can_be_asked_later(
@@ -134,8 +153,10 @@ def test_what_was_changed_again_after_it_was_shown_is_not_overwritten(
             (host.root / "edited").write_text("theirs, and newer\n")
         return PUT_BACK
 
+    person = Person(monkeypatch, edit)
     with pytest.raises(StepError, match="edited was changed since, which could not be seen before: ask again"):
-        Person(monkeypatch, edit).undoes(applied, "a")
+        person.undoes(applied, "a")
+    assert [outcome for _, outcome, _ in person.told] == ["failed"]
     assert contents(host)["edited"] == "theirs, and newer\n"
     assert len(host.images()) == 1
 
@@ -199,9 +220,33 @@ def test_what_was_done_last_goes_first_whichever_step_did_it(
     executor.apply()
     first[:], second[:] = ([File(str(host.root / name), b"two\n")] for name in ("left", "other"))
     executor.apply()
-    Person(monkeypatch).undoes(executor, "a", "b")
-    assert [each.step for each in witness.events if isinstance(each, Undone)] == ["b", "a", "b", "a"]
+    person = Person(monkeypatch)
+    person.undoes(executor, "a", "b")
+    assert person.told == [(name, "undone", [("as we left it", False)]) for name in ("b", "a", "b", "a")]
     assert host.tree() == before
+
+
+def test_below_a_failure_the_rest_is_left_and_said_to_be(
+    host: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [step(name, {host.name: [File(str(host.root / name), b"ours\n")]}) for name in ("edited", "left", "other")]
+    executor = carry_out(steps, [host], tmp_path)
+    (image,) = [each for each in host.images() if each.step == "left"]
+    next((host.images_at / image.name).glob("kept.*")).unlink()
+    person = Person(monkeypatch)
+    with pytest.raises(StepError, match="could not put back"):
+        person.undoes(executor, "edited", "left", "other")
+    assert [told[:2] for told in person.told] == [("other", "undone"), ("left", "failed"), ("edited", "left")]
+
+
+def test_an_undoing_that_was_cut_off_once_nothing_was_left_of_it_is_done(
+    host: Scratch, applied: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image,) = host.images()
+    applied._run.record("a", host.name, State.INTENT, image.name, "undo")
+    host.target.forget([image.name])
+    assert "nothing of a is there to undo" in Person(monkeypatch).undoes(applied, "a")
+    assert applied._run.journal.unsettled() == {}
 
 
 def test_an_image_is_looked_at_once_undone_and_forgotten(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runbook import catalogue
-from runbook.errors import PlanChangedError, RunbookError, StepError, StoppedError
+from runbook.errors import PlanChangedError, RunbookError, StoppedError
 from runbook.events import Notify, Plan, Planned, StepDone
 from runbook.executor import undoing
 from runbook.executor.checking import check
 from runbook.executor.connecting import Connections
 from runbook.executor.making import make, record_verified
 from runbook.executor.offering import cross, next_offer, report, taken
-from runbook.executor.planning import place, plan, upheld
+from runbook.executor.planning import left_alone, place, plan, upheld
 from runbook.executor.run import Run
 from runbook.questions import Choice, TakeBack
 from runbook.step import Finding, Step, Verdict
@@ -219,7 +219,7 @@ class Executor:
             for each in findings:
                 at = place(target, each)
                 if each.verdict in {Verdict.UNKNOWN, Verdict.LATER} and not self._run.left(at, found.step.name):
-                    self._run.fail(at, found.step.name, each.error or _left_alone(at, found.step, each))
+                    self._run.fail(at, found.step.name, each.error or left_alone(at, found.step, each))
 
     def _without_unfinished(self, found: Plan) -> Plan:
         """What of a plan can be made: what is confirmed is what is applied."""
@@ -230,8 +230,3 @@ class Executor:
 
         kept = {target: [each for each in mine if can(target, each)] for target, mine in found.findings.items()}
         return replace(found, findings={target: mine for target, mine in kept.items() if mine})
-
-
-def _left_alone(target: str, step: Step, finding: Finding) -> StepError:
-    words = {"target": target, "part": finding.key, "note": finding.note, "step": step.name}
-    return StepError(catalogue.LEFT_ALONE, **words)

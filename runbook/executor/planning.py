@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from checkpoints import State
+from runbook import catalogue
+from runbook.errors import StepError
 from runbook.events import Plan
 from runbook.step import CONTROLLER, Verdict, dependants
 
@@ -47,8 +50,16 @@ def place(target: str, finding: Finding) -> str:
     return finding.serves[0] if target == CONTROLLER and finding.serves else target
 
 
+def left_alone(target: str, step: Step, finding: Finding) -> StepError:
+    """Why a part is not worked on, where all that is known of it is what its finding says."""
+    words = {"target": target, "part": finding.key, "note": finding.note, "step": step.name}
+    return StepError(catalogue.LEFT_ALONE, **words)
+
+
 def _judged(run: Run, step: Step, target: str, finding: Finding, stuck: set[str]) -> Finding:
     """The finding, or that it is blocked. `stuck`: where a part of this very step cannot be told."""
+    if finding.verdict is Verdict.UNKNOWN:
+        return replace(finding, error=finding.error or left_alone(place(target, finding), step, finding))
     if finding.verdict not in {Verdict.ABSENT, Verdict.DRIFT, Verdict.LATER}:
         return finding
     serves = finding.serves if target == CONTROLLER else ()
