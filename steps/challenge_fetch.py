@@ -15,7 +15,6 @@ from urllib.parse import urljoin, urlsplit
 from steps import catalogue, web_client
 from steps.acme_order import AcmeError
 from steps.web_client import PORTS, Address, Answer, NoRouteError, addresses_of
-from steps.webroot import CHALLENGES
 
 Resolver = Callable[[str, int], Sequence[Address]]
 """Gives all addresses of a name; raises OSError where it has none."""
@@ -29,12 +28,12 @@ class _Fault(Exception):  # noqa: N818 - what is wrong, in words, on its way to 
     """What the CA would refuse."""
 
 
-def fetch_challenge(fqdn: str, token: str, expected: str, resolve: Resolver = addresses_of) -> list[str]:
+def fetch_challenge(fqdn: str, path: str, expected: str, resolve: Resolver = addresses_of) -> list[str]:
     """Fetch the challenge over plain HTTP from every address that the name has.
 
     Args:
         fqdn: The name to be proved.
-        token: The challenge's.
+        path: Where the challenge is served.
         expected: What has to be served (the key authorization of RFC 8555, 8.1).
         resolve: How to find addresses.
 
@@ -44,7 +43,7 @@ def fetch_challenge(fqdn: str, token: str, expected: str, resolve: Resolver = ad
     Raises:
         AcmeError: Which address does not serve it and how; or none could be tried.
     """
-    url = f"http://{fqdn}{CHALLENGES}{token}"
+    url = f"http://{fqdn}{path}"
     try:
         addresses = resolve(fqdn, PORTS["http"])
     except OSError as error:

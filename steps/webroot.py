@@ -42,7 +42,7 @@ class Webroot:
         from steps.challenge_fetch import fetch_challenge  # noqa: PLC0415 - a run that orders nothing needs no ACME
 
         self.tell(f"fetching the challenge from {fqdn}, as the authority will")
-        fetch_challenge(fqdn, token, body)
+        fetch_challenge(fqdn, f"{CHALLENGES}{token}", body)
         self.tell(f"waiting for the authority to look at {fqdn} and to issue")
 
     def _path(self, token: str) -> str:

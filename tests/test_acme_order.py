@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from pebble import (
     LOOPBACK,
+    WELL_KNOWN,
     ChallengeServer,
     Pebble,
     challenge_server,
@@ -55,7 +56,9 @@ class Webroot:
 
     def check(self, fqdn: str, token: str, body: str) -> None:
         self.told.append("check")
-        fetch_challenge(fqdn, token, body, lambda _, port: [(LOOPBACK, self.server.port if port == 80 else port)])
+        fetch_challenge(
+            fqdn, WELL_KNOWN + token, body, lambda _, port: [(LOOPBACK, self.server.port if port == 80 else port)]
+        )
 
 
 class Losing(Webroot):

@@ -13,6 +13,7 @@ from cryptography import x509
 from made_pki import issue
 from pebble import (
     LOOPBACK,
+    WELL_KNOWN,
     ChallengeServer,
     Pebble,
     challenge_server,
@@ -155,7 +156,9 @@ class Serving:
         self.server.files.pop(token, None)
 
     def check(self, fqdn: str, token: str, body: str) -> None:
-        fetch_challenge(fqdn, token, body, lambda _, port: [(LOOPBACK, self.server.port if port == 80 else port)])
+        fetch_challenge(
+            fqdn, WELL_KNOWN + token, body, lambda _, port: [(LOOPBACK, self.server.port if port == 80 else port)]
+        )
 
 
 def test_an_order_says_which_certificate_it_replaces_and_goes_on_where_that_is_refused(

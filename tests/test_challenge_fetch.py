@@ -61,7 +61,7 @@ def at(*addresses: Address, **others: list[Address]) -> Callable[[str, int], lis
 
 
 def fetch(*addresses: Address, **others: list[Address]) -> list[str]:
-    return fetch_challenge(HOME, TOKEN, BODY, at(*addresses, **others))
+    return fetch_challenge(HOME, PATH, BODY, at(*addresses, **others))
 
 
 def refusal(*addresses: Address, **others: list[Address]) -> str:
@@ -116,7 +116,7 @@ def test_where_no_address_can_be_tried_nothing_is_proved() -> None:
 
 def test_a_name_without_an_address_is_said_to_have_none() -> None:
     with pytest.raises(AcmeError, match=r"vps4\.example\.test has no address: Name or service not known") as caught:
-        fetch_challenge("vps4.example.test", TOKEN, BODY, at())
+        fetch_challenge("vps4.example.test", PATH, BODY, at())
     told_as(caught, catalogue.DNS_UNRESOLVED)
 
 
@@ -229,7 +229,7 @@ def test_a_redirect_to_what_is_no_name_is_refused(four: ChallengeServer) -> None
     redirect(four, "http://a..b/")
     known = at((LOOPBACK, four.port))
     with pytest.raises(AcmeError, match=r"redirects to http://a\.\.b/, which is no address"):
-        fetch_challenge(HOME, TOKEN, BODY, lambda name, port: (known if name == HOME else addresses_of)(name, port))
+        fetch_challenge(HOME, PATH, BODY, lambda name, port: (known if name == HOME else addresses_of)(name, port))
 
 
 def test_the_machine_s_own_resolver_is_asked() -> None:

@@ -133,7 +133,7 @@ class OnVps4:
     def remove(self, token):
         self._run(f"rm -f /var/lib/acme-challenge/.well-known/acme-challenge/{token}")
     def check(self, fqdn, token, body):
-        fetch_challenge(fqdn, token, body)
+        fetch_challenge(fqdn, f"/.well-known/acme-challenge/{token}", body)
 
 key = pki.new_key()
 account = register("https://acme.example.test:14000/dir", new_account_key(), "", directory / "acme-ca.pem")
