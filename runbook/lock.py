@@ -21,7 +21,7 @@ from runbook.script import quote
 PATH: Final = "/run/ipsec-runbook.lock"
 
 _ALONE: Final = r"""own=$(tr '\0' '\n' </proc/$$/cmdline | tail -n 1) said=
-while held && grep -lsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline | xargs -r grep -Lse "$own" | grep -q .; do
+while held && grep -hsxzE 'runbook-[0-9a-f]{32}' /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -qvxFe "$own"; do
     [ "$said" ] || echo 'waiting for a script of an earlier run to end' >&2
     said=1
     sleep 0.2

@@ -61,12 +61,13 @@ def _told(finding: Finding) -> str:
 
 def last_log(sites: Path, command: str = "") -> Path:
     """The newest log beside `sites`, or the newest of one command; UsageError when there is none."""
-    every = (sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl")
-    logs = sorted(each for each in every if command in {"", each.stem.partition("-")[2]})
-    if not logs:
-        of = f" of `{command}`" if command else ""
-        raise UsageError(f"there is no log{of} beside {sites} yet", hint="run: runbook audit")
-    return logs[-1]
+    every = sorted((sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl"))
+    if not every:
+        raise UsageError(f"there is no log beside {sites} yet", hint="runbook audit")
+    of = {each.stem.partition("-")[2]: each for each in every}
+    if command and command not in of:
+        raise UsageError(f"there is no log of `{command}` beside {sites}", hint=f"there are logs of: {', '.join(of)}")
+    return of[command] if command else every[-1]
 
 
 def in_words(log: Path) -> Iterator[str]:

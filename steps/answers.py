@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from runbook.step import CONTROLLER
 from steps.ipsec_options import Ipsec
 from steps.plan import FIRST_LINK_SUBNET, SubnetId, next_free, random_prefix, subnet_from_mac
 from steps.yaml_words import FQDN, LABEL
@@ -146,7 +147,7 @@ def fqdns(site: SiteAnswers, survey: Survey, known: Known) -> list[str]:
 def _free_name(site: SiteAnswers, survey: Survey, others: Sequence[SiteAnswers]) -> str:
     taken = {each.name for each in others}
     labels = [each.partition(".")[0] for each in (survey.hostname, site.fqdn)]
-    sound = [each for each in labels if LABEL.fullmatch(each) and each != "localhost"] or ["site"]
+    sound = [each for each in labels if LABEL.fullmatch(each) and each not in {"localhost", CONTROLLER}] or ["site"]
     numbered = [f"{sound[0]}-{number}" for number in range(2, len(taken) + 3)]
     return next(each for each in (*sound, *numbered) if each not in taken)
 

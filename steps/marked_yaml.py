@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from shlex import quote
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -158,7 +159,9 @@ def _decode(path: Path) -> str:
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}",
-            hint="describe your network with `runbook init`, or name the file that does with --file",
+            hint="describe your network with `runbook init`, or name the file that does with --file"
+            if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+            else f"see who may read it: ls -l {quote(str(path))}",
         ) from None
     try:
         return data.decode()
@@ -178,8 +181,10 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
         return "a second document begins here; keep one in a file, without a line `---` inside it"
     if error.problem == "mapping values are not allowed here":
         return "this is no YAML: a colon too many; put a value that ends in a colon, or has `: ` in it, in quotes"
+    if error.problem and r"'\t'" in error.problem:
+        return "this is no YAML: a tab; indent by spaces alone"
     began = f", {error.context} that began in line {_line(error.context_mark)}" if error.context_mark else ""
-    return f"this is no YAML: {error.problem}{began}"
+    return f"this is no YAML: {error.problem}{began}; see that it is indented like its neighbours, and closed"
 
 
 class _Composer(yaml.SafeLoader):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
+from runbook.step import CONTROLLER
 from steps.marked_yaml import Keys, meant
 from steps.network import Site
 from steps.yaml_ipsec import read_config
@@ -66,6 +67,8 @@ def read_sites(value: Value, prefix: IPv6Network, link_subnet: Value, ipsec: Ips
 def _site(name: str, value: Value, prefix: IPv6Network, taken: Taken, ipsec: Ipsec) -> Site:
     if not LABEL.fullmatch(name):
         raise value.wrong(f"`{name}` is no DNS label; {LABEL_RULE}")
+    if name == CONTROLLER:
+        raise value.wrong(f"`{name}` is what the machine is called that this runs on; write another name")
     keys = value.keys(SITE)
     subnets = keys["subnet"].items() if isinstance(keys["subnet"].node, yaml.SequenceNode) else [keys["subnet"]]
     return Site(

@@ -248,3 +248,9 @@ def test_an_ssh_target_in_brackets_is_no_list() -> None:
 
 def test_an_address_family_is_no_matter_of_order() -> None:
     assert isinstance(described(complete(ANSWERS, known()), known(), FILE).sites["vps4"].addresses[1], IPv6Address)
+
+
+@pytest.mark.parametrize("hostname", ["localhost", "controller"])
+def test_what_no_site_may_be_called_is_not_proposed(hostname: str) -> None:
+    plan = complete(ANSWERS, known(vps4=replace(VPS4, hostname=hostname)))
+    assert plan.sites[1].name == "vps4"

@@ -75,6 +75,21 @@ def test_it_is_freed_by_its_owner_alone(path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_it_starts_itself_is_no_script_of_an_earlier_run(path: Path, tmp_path: Path) -> None:
+    """A process that is still to become another has the command line of the shell that starts it."""
+    word, becomes = f"runbook-{'0' * 32}", tmp_path / "becomes"
+    for tool in ("tr", "xargs"):  # between two looks at the processes
+        (tmp_path / tool).write_text(f'#!/bin/sh\nsleep 0.5; : >{becomes}; sleep 0.5\nexec /usr/bin/{tool} "$@"\n')
+        (tmp_path / tool).chmod(0o755)
+    started = f"sh -c 'until [ -e {becomes} ]; do sleep 0.02; done; exec sleep 9' {word} &\nsleep 0.1\n"
+    me = owner(2)
+    taken = lock.take(me).replace("while held", f"PATH={tmp_path}:$PATH\nwhile held")
+    script = f"PATH=/usr/bin:/bin\n{started}{taken}"
+    done = subprocess.run([*ALONE, "sh", "-s", word], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout == f"lock={me.text}\n"
+    assert done.stderr == ""
+
+
 class Person:
     """Whoever sits at the terminal: says yes, and sees what is shown."""
 

@@ -63,8 +63,11 @@ def test_the_log_of_one_command_is_read_where_others_ran_since(tmp_path: Path) -
         (logs / f"{name}.jsonl").write_text("")
     last = [last_log(tmp_path / "sites.yaml", command) for command in ("", "apply")]
     assert last == [logs / "3-status.jsonl", logs / "2-apply.jsonl"]
-    with pytest.raises(UsageError, match="no log of `audit`"):
+    with pytest.raises(UsageError, match="no log of `audit`") as none:
         last_log(tmp_path / "sites.yaml", "audit")
+    assert none.value.hint == "there are logs of: apply, status"
+    with pytest.raises(UsageError, match="there is no log beside"):
+        last_log(tmp_path / "elsewhere" / "sites.yaml")
 
 
 def test_a_log_is_one_document_for_programs(tmp_path: Path) -> None:

@@ -282,6 +282,7 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ),
     # names and hosts
     ("  vps4:", "  vps_4:", 28, "sites.vps_4", "no DNS label"),
+    ("  vps4:", "  controller:", 28, "sites.controller", "what the machine is called that this runs on"),
     ("  vps4:", "  Vps4:", 28, "sites.Vps4", "lower-case"),
     ("  vps4:", "  -vps4:", 28, "sites.-vps4", "no DNS label"),
     ("  vps4:", f"  {'v' * 64}:", 28, f"sites.{'v' * 64}", "at most 63"),
@@ -430,7 +431,9 @@ def test_a_bad_file_is_refused_at_its_line_and_key(bad: tuple[str, str, int, str
         (FULL + "# bell: \a\n", FULL.count("\n") + 1, "U+0007"),
         (FULL + "---\nula_prefix: x\n", FULL.count("\n") + 1, "second document"),
         ("ula_prefix: fdd7:5938:e2e6::\nlink_subnet: 3\n", 1, "a colon too many"),
-        ("sites:\n\thome:\n", 2, "'\\t'"),
+        ("sites:\n\thome:\n", 2, "a tab; indent by spaces alone"),
+        ("link_subnet:\t3\n", 1, "a tab"),
+        ("sites:\n  - home:\n  vps4:\n", 3, "see that it is indented like its neighbours, and closed"),
         ("links: [home, vps4\nsites: {}\n", 2, "began in line 1"),
         ('ula_prefix: "\\U00110000"\n', 1, "an escape stands for no character"),
         ("ula_prefix: " + "[" * 5000, 1, "too deeply"),
