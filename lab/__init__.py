@@ -5,8 +5,8 @@ Nothing in the procedure knows of it: to the product, the lab is just another ne
 
 from __future__ import annotations
 
-from lab.errors import LabError
+from lab.errors import AskedWronglyError, LabError
 from lab.lab import Lab
 from lab.wire import Counter
 
-__all__ = ["Counter", "Lab", "LabError"]
+__all__ = ["AskedWronglyError", "Counter", "Lab", "LabError"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.commands import run
-from lab.errors import LabError
+from lab.errors import AskedWronglyError, LabError
 from lab.layout import ADMIN_USER, CACHE, KNOWN_RELEASES
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def ensure(releases: Iterable[str], progress: Callable[[str], None]) -> dict[str
     wanted = sorted(set(releases))
     for release in wanted:
         if release not in KNOWN_RELEASES:
-            raise LabError(f"The lab has no release {release!r}; it knows {', '.join(KNOWN_RELEASES)}.")
+            raise AskedWronglyError(f"The lab has no release {release!r}; it knows {', '.join(KNOWN_RELEASES)}.")
     with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
         return dict(zip(wanted, pool.map(lambda release: _ensure_one(release, progress), wanted), strict=True))
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import LabError
+from lab.errors import AskedWronglyError
 
 LABS = Path("/var/lib/ipsec-runbook/lab")
 CACHE = Path("/var/cache/ipsec-runbook/lab")
@@ -91,7 +91,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", self.lab):
-            raise LabError(f"A lab's name is made of a-z, 0-9 and -, at most 31 of them, and {self.lab!r} is not.")
+            raise AskedWronglyError(
+                f"A lab's name is made of a-z, 0-9 and -, at most 31 of them, and {self.lab!r} is not."
+            )
 
     @property
     def directory(self) -> Path:
@@ -124,5 +126,5 @@ class Layout:
 def require_host(host: str) -> Place:
     """The place of that name, or a sentence that says which there can be."""
     if host not in HOSTS:
-        raise LabError(f"No lab has a host {host!r}; its hosts can be {', '.join(HOSTS)}.")
+        raise AskedWronglyError(f"No lab has a host {host!r}; its hosts can be {', '.join(HOSTS)}.")
     return HOSTS[host]

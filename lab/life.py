@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import content, files, machine, net, processes, services
-from lab.errors import LabError
+from lab.errors import AskedWronglyError
 from lab.layout import CA, HOSTS, LABS, NAMESPACES, Layout
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def make(
 def mend(layout: Layout, releases: Mapping[str, str]) -> None:
     """Start again what has ended in a lab that was up: a host that was switched off, a service."""
     if releases != state(layout)["releases"]:
-        raise LabError(f"The lab {layout.lab!r} is there with other releases: take it down first.")
+        raise AskedWronglyError(f"The lab {layout.lab!r} is there with other releases: take it down first.")
     running = processes.all_recorded(layout.process_directory)
     for host in releases:
         if f"keeper-{host}" not in running:

@@ -6,9 +6,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lab import Lab, LabError
+from lab import AskedWronglyError, Lab, LabError
 from lab.rehearse import how_to_go_on, rehearse
-from runbook.errors import RunbookError
+from runbook.errors import RunbookError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,5 +70,7 @@ def _in_a_sentence() -> Iterator[None]:
     """Turn the lab's errors into the user's."""
     try:
         yield
+    except AskedWronglyError as error:
+        raise UsageError(str(error), hint="as the sentence says; all options: runbook lab up --help") from error
     except LabError as error:
         raise RunbookError(str(error)) from error

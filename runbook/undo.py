@@ -32,7 +32,7 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     session.document.to_undo = []
     steps = [step for step in reversed(session.executor.steps) if step.name in names and _of(step, images)]
     if not steps:
-        session.terminal.line(f"nothing of {', '.join(names)} is there to undo")
+        session.terminal.line(f"nothing of {', '.join(names)} is there to undo" if names else "no step comes after it")
         return
     for difference in _differences(session, steps, images):
         difference.show(session.terminal)

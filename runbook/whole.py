@@ -17,7 +17,9 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, hint: str = "") -> 
 
     Raises UsageError, with the `hint` what to do, where that cannot be.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.is_dir():
+        raise UsageError(f"{path.absolute()} cannot be written: it is a directory", hint=hint)
+    new = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
             file.write(text)

@@ -75,7 +75,8 @@ def test_it_is_freed_by_its_owner_alone(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_it_starts_itself_is_no_script_of_an_earlier_run(path: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("path")
+def test_what_it_starts_itself_is_no_script_of_an_earlier_run(tmp_path: Path) -> None:
     """A process that is still to become another has the command line of the shell that starts it."""
     word, becomes = f"runbook-{'0' * 32}", tmp_path / "becomes"
     for tool in ("tr", "xargs"):  # between two looks at the processes

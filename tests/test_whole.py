@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from runbook.init import _write
 from runbook.notebook import Notebook
 from runbook.whole import write_whole
 from steps.answers import Answers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_it_is_for_its_owner_alone_unless_said_otherwise(tmp_path: Path) -> None:
@@ -39,6 +36,12 @@ def test_where_there_is_no_room_the_old_one_stays(tmp_path: Path, monkeypatch: p
     assert [each.read_text() for each in tmp_path.iterdir()] == ["before"]
     with pytest.raises(UsageError, match=r"init\.json cannot be written: No space left"):
         Notebook(tmp_path).write(Answers())
+
+
+@pytest.mark.parametrize("place", ["/", "", "."])
+def test_a_directory_is_no_place_for_a_file(place: str) -> None:
+    with pytest.raises(UsageError, match=r"/.* cannot be written: it is a directory"):
+        write_whole(Path(place), "text")
 
 
 def test_nor_is_a_network_that_cannot_be_written_a_traceback(tmp_path: Path) -> None:
