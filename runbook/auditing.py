@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from runbook.step import Verdict
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,5 +44,9 @@ def _words(session: Session, plans: Sequence[Plan], code: int) -> str:
         return "everything is in order"
     if session.document.failed:
         return f"not all could be seen{session.document.failed}; when mended: {session.again}"
-    open_parts = sum(each.verdict != "in order" for plan in plans for found in plan.findings.values() for each in found)
-    return f"{open_parts} parts are not in order; to bring them in order: runbook apply{session.file_option}"
+    verdicts = [each.verdict for plan in plans for found in plan.findings.values() for each in found]
+    number = sum(each is not Verdict.IN_ORDER for each in verdicts)
+    what = "1 part is" if number == 1 else f"{number} parts are"
+    unknown = verdicts.count(Verdict.UNKNOWN)
+    first = f", {unknown} of them in a way that is for you to mend (runbook audit says how)" if unknown else ""
+    return f"{what} not in order{first}; to bring all in order: runbook apply{session.file_option}"

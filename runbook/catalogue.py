@@ -17,7 +17,7 @@ NAME_UNRESOLVED: Final = Entry(
     "{at}: the name {host} does not resolve",
     "a slip in the SSH target or in ssh_config's HostName, or this machine's DNS does not answer",
     "getent ahosts {host}",
-    "correct the name, then: {again}",
+    "correct the name, or mend this machine's DNS, then: {again}",
 )
 PORT_REFUSED: Final = Entry(
     "ssh-port-refused",
@@ -36,9 +36,11 @@ SSH_SILENT: Final = Entry(
 NO_ROUTE: Final = Entry(
     "ssh-no-route",
     "{at}: {where} cannot be reached: {why}",
-    "this machine has no way there: its own network is down, or the name leads to IPv6 and there is none here",
+    "the host is down, or this machine has no way there: its own network is down, or the name leads to IPv6 and there "
+    "is none here",
     "getent ahosts {host}; ip route; ip -6 route",
-    "mend this machine's network, or name the host by an address that it has a way to, then: {again}",
+    "see to the host on its console, or mend this machine's network, or name the host by an address that it has a way "
+    "to, then: {again}",
 )
 NOT_SSH: Final = Entry(
     "ssh-not-ssh",

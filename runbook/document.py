@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from runbook.events import Checked, Failed, Undone
+from runbook.events import Applying, Checked, Failed, Undone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ class Document:
         self.checks: list[Checked] = []
         self.to_undo: list[tuple[str, Image]] | None = None
         """Of a rollback: the applications that are to be undone, by target, in the order of their undoing."""
+        self._begun: set[tuple[str, str]] = set()
         self._undone: set[tuple[str, str, str]] = set()
 
     def __call__(self, event: Event) -> None:
@@ -34,6 +35,8 @@ class Document:
             self.failures.append(event)
         elif isinstance(event, Checked):
             self.checks.append(event)
+        elif isinstance(event, Applying):
+            self._begun.add((event.step, event.target))
         elif isinstance(event, Undone):
             self._undone.add((event.step, event.target, event.image))
 
@@ -44,13 +47,13 @@ class Document:
         for each in self.failures:
             what = f"{each.step} failed on" if each.step else "nothing could be done on"
             found.setdefault(what, []).append(each.target)
-        return "".join(f": {what} {', '.join(dict.fromkeys(where))}" for what, where in found.items())
+        told = [f"{what} {', '.join(dict.fromkeys(where))}" for what, where in found.items()]
+        return f": {'; '.join(told)}" if told else ""
 
     def to_take_back(self) -> list[str]:
-        """The steps that failed somewhere and were not taken back there."""
-        undone = {(step, target) for step, target, _ in self._undone}
-        left = [each for each in self.failures if each.step and (each.step, each.target) not in undone]
-        return list(dict.fromkeys(each.step for each in left))
+        """The steps that failed somewhere once they had begun to change it, and were not taken back there."""
+        left = self._begun - {(step, target) for step, target, _ in self._undone}
+        return list(dict.fromkeys(each.step for each in self.failures if (each.step, each.target) in left))
 
     def build(self, command: str, plans: Sequence[Plan], exit_code: int) -> dict[str, Any]:
         """The document."""

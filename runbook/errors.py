@@ -92,6 +92,10 @@ class RunbookError(Exception):
         """The entry's name; empty for a mistake in a command line."""
         return self.entry.id
 
+    def at(self, target: str) -> str:
+        """The sentence, behind the name of where it happened."""
+        return f"{target}: {str(self).removeprefix(f'{target}: ')}"
+
     @property
     def likely(self) -> str:
         """The likely cause."""

@@ -47,7 +47,7 @@ def standing(plans: Sequence[Plan]) -> list[Standing]:
 
 def failed(failures: Mapping[str, RunbookError]) -> list[str]:
     """A line for each target that could not be asked."""
-    return [f"{target}: {error}" for target, error in failures.items()]
+    return [error.at(target) for target, error in failures.items()]
 
 
 def _of(target: str, plans: Sequence[Plan]) -> Standing:

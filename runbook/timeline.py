@@ -87,7 +87,9 @@ def _past(entries: Iterable[Mapping[str, Any]]) -> Past | None:
             case "undone":
                 changes.append(f"{entry.get('target')}: {entry.get('step')} undone")
             case "failed":
-                failures.append(": ".join(str(entry[key]) for key in ("target", "step", "error") if entry.get(key)))
+                where = [str(entry[key]) for key in ("target", "step") if entry.get(key)]
+                error = str(entry.get("error", "")).removeprefix(f"{entry.get('target')}: ")
+                failures.append(": ".join([*where, error]))
             case "ended":
                 ended = datetime.fromisoformat(entry["at"])
                 failures += [str(entry["error"])] if entry.get("error") else []

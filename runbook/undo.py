@@ -54,8 +54,9 @@ def undo(session: Session, names: Sequence[str], *, yes: bool) -> None:
     if not session.executor.failures:
         changes = _changes(steps, images)
         kept = [f"{change.key} on {target}" for target, change in changes if change.stays]
+        nothing = sum(change.status == "as before" for _, change in changes)
         stays = f"; as it is now stays: {', '.join(dict.fromkeys(kept))}" if kept else ""
-        session.terminal.line(f"done: {counted(len(changes) - len(kept))} undone{stays}")
+        session.terminal.line(f"done: {counted(len(changes) - len(kept) - nothing)} undone{stays}")
     for target in session.executor.failures:
         session.terminal.line(f"{target}: stopped there; what it stands on was left as it is")
 

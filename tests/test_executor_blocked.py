@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,14 +11,14 @@ from documents import sound
 from scratch import PartsOf, Scratch, Witness, run, step
 from told import told_as
 
-from runbook import catalogue
+from runbook import auditing, catalogue
 from runbook.document import Document
 from runbook.errors import StepError, UnreachableError
 from runbook.events import Planned
 from runbook.local import LocalHost
 from runbook.narrator import Narrator
 from runbook.resources.file import File
-from runbook.status import standing
+from runbook.status import failed, standing
 from runbook.step import CONTROLLER, Later, Told, Verdict
 from runbook.terminal import Terminal
 from steps import catalogue as of_ipsec
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from runbook.events import Plan
     from runbook.executor import Executor
-    from runbook.step import Step
+    from runbook.step import Part, Step
 
 
 class Dead(LocalHost):
@@ -222,3 +223,26 @@ def test_an_audit_says_what_helps_where_something_cannot_be_told_and_of_each_cau
     assert told_as(first["error"], of_ipsec.NGINX_REFUSES) == told_as(by_apply.failures["one"], of_ipsec.NGINX_REFUSES)
     assert told_as(others[1]["error"], catalogue.LEFT_ALONE)["error"] == "one: another firewall: ufw is active"
     assert executor.failures == {}
+
+
+def test_what_comes_last_says_how_many_are_for_the_user_to_mend(two: list[Scratch], tmp_path: Path) -> None:
+    def last(*parts: Part) -> str:
+        plans, executor = audited([step("first", {"one": list(parts)})], two, tmp_path)
+        out = io.StringIO()
+        session = SimpleNamespace(
+            executor=executor, document=Document(), terminal=Terminal(out, str), file_option="", report=lambda *_: ""
+        )
+        assert auditing.conclude(session, plans, json=False) == 3  # type: ignore[arg-type]
+        return out.getvalue()
+
+    end = "to bring all in order: runbook apply\n"
+    assert last(file(two[0], "a")) == f"1 part is not in order; {end}"
+    by_hand = "2 parts are not in order, 1 of them in a way that is for you to mend (runbook audit says how)"
+    assert last(UNKNOWN, file(two[0], "a")) == f"{by_hand}; {end}"
+
+
+def test_a_host_that_cannot_be_asked_is_named_once() -> None:
+    assert failed({"one": UnreachableError("one: no answer"), "two": UnreachableError("no answer")}) == [
+        "one: no answer",
+        "two: no answer",
+    ]

@@ -11,9 +11,10 @@ import pytest
 from scratch import Scratch, Witness, carry_out, run, step
 
 from checkpoints import Checkpoint, Journal, State
+from runbook import catalogue
 from runbook.document import Document
 from runbook.errors import StepError, UnreachableError
-from runbook.events import Crossed, Planned, StepDone, Taken, Undone, Waiting
+from runbook.events import Applying, Crossed, Failed, Planned, StepDone, Taken, Undone, Waiting
 from runbook.executor import Executor, StoppedError
 from runbook.executor import executor as executor_module
 from runbook.local import LocalHost
@@ -87,6 +88,19 @@ def test_what_is_not_taken_back_stays_and_can_be_later(two: list[Scratch], tmp_p
     assert document.to_take_back() == ["a"]
     run([ours], two, tmp_path).rollback("a", {"one": one.images()})
     assert (one.root / "theirs").read_text() == "the admin's\n"
+
+
+def test_only_what_had_begun_is_proposed_to_be_taken_back_and_each_failure_is_named() -> None:
+    document = Document()
+    for event in (
+        Applying("a", "one"),
+        Failed("one", "a", StepError(catalogue.KILLED, target="one", purpose="it", said="")),
+        Failed("one", "b", UnreachableError("no answer")),
+        Failed("two", "", UnreachableError("no answer")),
+    ):
+        document(event)
+    assert document.to_take_back() == ["a"]
+    assert document.failed == ": a failed on one; b failed on one; nothing could be done on two"
 
 
 def test_a_step_whose_proof_failed_is_offered_where_this_run_changed_it(two: list[Scratch], tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_a_run_that_was_killed_is_cut_off_and_one_that_failed_says_why(
     failed, killed = timeline(tmp_path)
     assert (failed.outcome, failed.failures) == ("failed", ("vps4: nginx: no space left", "stopped"))
     assert (killed.outcome, killed.took) == ("cut off", None)
+    log("audit", ("failed", {"target": "home", "step": "", "error": "home: no answer"}))
+    assert timeline(tmp_path)[0].failures == ("home: no answer",)
 
 
 def test_looks_in_a_row_are_one_line_and_changes_never(tmp_path: Path, log: Callable[..., Path]) -> None:
