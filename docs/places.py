@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.lock import PATH as LOCK
 from runbook.session import IMAGES
+from steps.address_managers import MANAGERS
+from steps.certificate_sources import SOURCES
 from steps.charon_settings import PATH as SETTINGS
-from steps.ifupdown import INTERFACES
+from steps.firewall import BACKENDS
 from steps.ipsec_firewall import SYSCTL_FILE
-from steps.key_on_host import DIRECTORY as KEYS_ON_HOST
-from steps.netfilter_persistent import PERSISTENT
-from steps.networkd import OURS, SPARED
-from steps.nftables import FILE as NFTABLES
+from steps.key_places import PLACES
 from steps.nginx_package import KEYRING, PIN, SOURCE
 from steps.nginx_sites import CONF, INCLUDED, LAST
-from steps.saved_iptables import IN_NETWORK
-from steps.stroke_style import CONF as IPSEC_CONF
-from steps.stroke_style import SECRETS
-from steps.style import OUR_CA_FILES
 from steps.styles import STYLES
 from steps.tunnel_lesson import example
 from steps.vault import Vault
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
 _NETWORK = replace(example(), directory=Path())
 _SITE = replace(next(iter(_NETWORK.sites.values())), name="SITE", fqdn="FQDN")
 _VAULT = Vault(_NETWORK)
-_SWANCTL, _STROKE = STYLES["swanctl"], STYLES["stroke"]
 
 CONTROLLER: Final[Mapping[str, str]] = {
     "sites.yaml": "The network's description, all that the commands need.",
@@ -47,8 +41,7 @@ CONTROLLER: Final[Mapping[str, str]] = {
     str(_VAULT.csr(_SITE)): "The certificate request for it, PEM; beside it the same in DER.",
     str(_VAULT.certificate(_SITE)): "The certificate with its chain, PEM.",
     str(_VAULT.renewal(_SITE)): "What the authority says about when to renew it.",
-    str(_VAULT.account_key): "The key of the account at the ACME authority, 0600.",
-    str(_VAULT.ca_key): "The key of an authority of one's own, 0600; beside it `ca.pem`, its certificate.",
+    **{str(path): what for source in SOURCES.values() for path, what in source.files(_VAULT).items()},
     "/etc/systemd/system/ipsec-runbook-renew-*": (
         "With `runbook renew --install-timer` by root: the timer, and what it starts; another user's are in "
         "`~/.config/systemd/user/`."
@@ -58,22 +51,16 @@ CONTROLLER: Final[Mapping[str, str]] = {
 HOST: Final[Mapping[str, str]] = {
     IMAGES: "Before-images, for root alone, until they are undone or forgotten.",
     LOCK: "Who is at work on the host; gone when the run is over.",
-    f"{KEYS_ON_HOST}/FQDN.key": "With `keys: host`: the private key, where it was made.",
-    _SWANCTL.key_path(_SITE): "By swanctl: the private key, 0600.",
-    _SWANCTL.leaf_path(_SITE): "By swanctl: the certificate.",
-    f"{_SWANCTL.ca_directory}/{OUR_CA_FILES}": "By swanctl: the authorities' certificates.",
-    "/etc/swanctl/conf.d/ula-net-SITE.conf": "By swanctl: the tunnel to a site.",
-    IPSEC_CONF: "By stroke: the tunnels, in a marked block; your own lines stay.",
-    SECRETS: "By stroke: the name of the private key, in a marked block.",
-    _STROKE.key_path(_SITE): "By stroke: the private key, 0600.",
-    _STROKE.leaf_path(_SITE): "By stroke: the certificate with its chain.",
-    f"{_STROKE.ca_directory}/{OUR_CA_FILES}": "By stroke: the authorities' certificates.",
+    **{
+        path: f"With `keys: {name}`: {what}."
+        for name, place in PLACES.items()
+        for path, what in place.files(_SITE).items()
+    },
+    **{path: f"By {name}: {what}." for name, style in STYLES.items() for path, what in style.files(_SITE).items()},
     SETTINGS: "Of charon: that a tunnel which proves itself anew stands all the while.",
     "/etc/apparmor.d/local/": "What strongSwan's profiles are told to allow, in a marked block.",
     SYSCTL_FILE: "Forwarding, where the host is a gateway.",
-    INTERFACES: "The host's addresses in the private networks, by ifupdown.",
-    f"/etc/systemd/network/FILE.network.d/{OURS}": "The same by systemd-networkd, beside the file that it is told by.",
-    SPARED: "That systemd-networkd leaves strongSwan's rule and routes alone.",
+    **{path: what for manager in MANAGERS.values() for path, what in manager.files.items()},
     KEYRING: "With `nginx.repository`: the keys that sign it.",
     SOURCE: "The repository, `Signed-By` those keys.",
     PIN: "That nginx is to come from there, and nothing else.",
@@ -86,5 +73,5 @@ HOST: Final[Mapping[str, str]] = {
 
 def saved_rules() -> dict[str, str]:
     """The files from which firewalls are loaded: rules of ours are marked there, the admin's stay as they are."""
-    files = [*IN_NETWORK.files.values(), *PERSISTENT.files.values(), NFTABLES]
+    files = [path for backend in BACKENDS.values() for path in backend.stored]
     return dict.fromkeys(files, "The firewall's rules for the next boot, where it is this file that is loaded; marked.")

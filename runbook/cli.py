@@ -86,13 +86,16 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
     subnet: Annotated[list[str] | None, _of_site("Its subnet id, hexadecimal.")] = None,
     lan_interface: Annotated[list[str] | None, _of_site("The interface of its LAN; or `none`.")] = None,
     lan_host: Annotated[list[str] | None, _of_site("An SSH target on its LAN; or `none`.")] = None,
-    config: Annotated[list[str] | None, _of_site("swanctl; or stroke, for ipsec.conf.")] = None,
+    config: Annotated[
+        list[str] | None, _of_site("How its strongSwan is configured; `runbook explain sites.yaml` has the ways.")
+    ] = None,
     prefix: Annotated[
         str, typer.Option(metavar="PREFIX", help="Your private /48; a random one where it is not given.")
     ] = "",
     link_subnet: Annotated[str, typer.Option(metavar="ID", help="The subnet id of the link network.")] = "",
     certificate_authority: Annotated[
-        str, typer.Option(metavar="WHICH", help="acme, or private: one of your own, made here.")
+        str,
+        typer.Option(metavar="WHICH", help="Where certificates come from; `runbook explain sites.yaml` has the ways."),
     ] = "",
     directory: Annotated[
         str, typer.Option(metavar="URL", help="letsencrypt, letsencrypt-staging, or an ACME directory's URL.")
@@ -104,7 +107,8 @@ def init(  # noqa: PLR0913, PLR0917 - each is an answer of the interview
         str, typer.Option(metavar="FILES", help="The roots of its certificates, commas between; or `none`.")
     ] = "",
     keys: Annotated[
-        str, typer.Option(metavar="WHERE", help="controller: private keys are made here; or host: each on its own.")
+        str,
+        typer.Option(metavar="WHERE", help="Where the private keys are; `runbook explain sites.yaml` has the ways."),
     ] = "",
     contact: Annotated[str, typer.Option(metavar="ADDRESS", help="Your e-mail address, for the authority.")] = "",
     agree_to_terms: Annotated[bool, typer.Option("--agree-to-terms", help="Agree to the authority's terms.")] = False,

@@ -137,8 +137,8 @@ def _refuse_what_is_missing(answers: Answers, *, yes: bool) -> None:
     if not yes:
         for site in answers.sites:
             missing += [f"{_flag(key)} {site.name or 'NAME'}=..." for key in _PROPOSED if not getattr(site, key)]
-    wanted = [] if yes else ["prefix", "link_subnet", *(["directory"] if answers.public else [])]
-    if answers.public:
+    wanted = [] if yes else ["prefix", "link_subnet", *(["directory"] if answers.source.SECTION else [])]
+    if answers.source.SECTION:
         wanted += [] if answers.directory in {"", "letsencrypt"} else ["trust_anchors"]
         wanted += ["contact", "agree_to_terms"]
     missing += [_flag(key) for key in wanted if not getattr(answers, key)]

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, UsageError
-from steps.answers import DYNAMIC, NONE, PRIVATE, STROKE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
+from steps import certificate_sources, key_places, styles
+from steps.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
 from steps.certificate_options import DIRECTORIES
 from steps.plan import random_prefix
 from steps.reasons import leads
+from steps.styles import STYLES
 from steps.survey_words import Told
 from steps.yaml_text import problem
+from steps.yaml_words import choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,13 +32,13 @@ HELP: Final[Mapping[str, str]] = {
     "subnet": "Its subnet id, one to four hexadecimal digits; further subnets behind commas.",
     "lan_interface": f"The interface of its LAN, where it is to be that LAN's gateway; else `{NONE}`.",
     "lan_host": f"An SSH target on that LAN, to prove that it is one; else `{NONE}`.",
-    "config": "How its strongSwan is configured: `swanctl`; or `stroke`, by ipsec.conf.",
+    "config": f"How its strongSwan is configured: {choices(styles.MEANINGS)}.",
     "prefix": "Your private /48.",
     "link_subnet": "The subnet id of the link network, one to four hexadecimal digits.",
     "directory": "The https URL of the authority's ACME directory.",
     "ca_bundle": f"A file with the CAs that the authority's own HTTPS is trusted by; `{NONE}`: this system's.",
     "trust_anchors": f"Files with the roots of its certificates, with commas between; `{NONE}`: Let's Encrypt's.",
-    "keys": "Where the private keys are made: `controller`, on this machine; or `host`, each on its own.",
+    "keys": f"Where the private keys are: {choices(key_places.MEANINGS)}.",
     "contact": "Your e-mail address: the authority may write to it.",
     "encapsulation": "ESP inside UDP: `auto`, where a NAT is seen; or `always`.",
 }
@@ -44,8 +47,13 @@ AUTHORITIES: Final[Mapping[str, str]] = {
     "letsencrypt": "Let's Encrypt",
     "letsencrypt-staging": "Let's Encrypt's staging (for a trial: nobody else trusts it)",
     "other": "another authority that speaks ACME",
-    PRIVATE: "one of your own, made on this machine; port 80 is not needed",
+    **{
+        name: f"none that has to be asked over the internet: {source.MEANING}"
+        for name, source in certificate_sources.SOURCES.items()
+        if not source.SECTION
+    },
 }
+"""Who may issue the certificates: those that speak ACME by their directories, the others by their own names."""
 TERMS: Final = "https://letsencrypt.org/repository/"
 _ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
 _ENDS: Final = 2
@@ -79,12 +87,13 @@ class Interview:
             f"{site.name}: {told.what}: {told.text}"
             for site in self.plan.sites
             for told in self.desk.found.get(site.ssh, ())
-            if told.wrong and (self.plan.public or told.what != "port 80")
+            if told.wrong and (self.plan.source.OVER_HTTP or told.what != "port 80")
         ]
         found += [
-            f"{site.name}: its {' and '.join(ended)} of ipsec.conf would end: answer {STROKE} for config"
-            for site in self.plan.sites
-            if site.config != STROKE and (ended := self.known.surveys[site.ssh].by_ipsec_conf)
+            f"{site.name}: its {' and '.join(survey.connections)} of {STYLES[survey.style].configured_by} would end: "
+            f"answer {survey.style} for config"
+            for site, survey in ((site, self.known.surveys[site.ssh]) for site in self.plan.sites)
+            if survey.style not in {"", site.config}
         ]
         names = [self._leads[site.fqdn] for site in self.plan.sites if site.fqdn in self._leads]
         return [*found, *(f"{told.what} {told.text}" for told in (*names, *self._ports) if told.wrong)]
@@ -167,7 +176,7 @@ class Interview:
 
     def try_ports(self) -> None:
         """See that port 80 of each name leads to its host, where an authority is going to look there."""
-        while self.plan.public:
+        while self.plan.source.OVER_HTTP:
             self.desk.terminal.line()
             self._ports = self.desk.look_out({site.ssh: site.fqdn for site in self.answers.sites}, self.known)
             if not any(told.wrong for told in self._ports) or not self.ask:
@@ -247,19 +256,19 @@ class Interview:
 
     def _authority(self) -> None:
         """Have where certificates come from."""
-        if self.answers.certificate_authority == PRIVATE or self.answers.directory:
+        if not self.answers.source.SECTION or self.answers.directory:
             return
         chosen = self._choose("Who is to issue the certificates?", AUTHORITIES) if self.ask else "letsencrypt"
-        if chosen == PRIVATE:
-            self._keep(self.answers.having("certificate_authority", PRIVATE))
+        if chosen in certificate_sources.SOURCES:
+            self._keep(self.answers.having("certificate_authority", chosen))
         elif chosen == "other":
             self.network("directory")
         else:
             self._keep(self.answers.having("directory", chosen))
 
     def _account(self) -> None:
-        """Have what an authority of the internet wants to know, and what is to be known of it."""
-        if not self.plan.public:
+        """Have what the authority wants to know, and what is to be known of it."""
+        if not self.plan.source.SECTION:
             return
         if not self.answers.ca_bundle and self.answers.directory not in DIRECTORIES:
             self.network("ca_bundle", NONE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
-from steps.answers import CONTROLLER_KEYS, NONE
+from steps import key_places
+from steps.answers import NONE
 from steps.ipsec_options import Ipsec
 from steps.picture import picture
 from steps.plan import in_the_way
@@ -30,7 +31,7 @@ _NETWORK_ROWS: Final = (
     "keys",
     "encapsulation",
 )
-_UNSAID: Final = {"", NONE, Ipsec.config, CONTROLLER_KEYS}
+_UNSAID: Final = {"", NONE, Ipsec.config, key_places.DEFAULT}
 """What need not be shown: nobody has asked for anything else, and nothing on the hosts does."""
 _LABELS: Final = 15
 

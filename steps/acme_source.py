@@ -12,6 +12,7 @@ from steps.webroot import Webroot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from cryptography import x509
 
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
     from steps.renewals import Suggestion
     from steps.vault import Vault
 
+MEANING: Final = "from an authority that speaks ACME, as `certificates` says"
 SECTION: Final = "certificates"
 OVER_HTTP: Final = True
 _ONE_ACCOUNT: Final = Lock()
 """Sites are served side by side; the first of them makes the account that all have."""
 COST: Final = "an order counts against the authority's limits; the certificate is set aside, not revoked"
+
+
+def files(vault: Vault) -> Mapping[Path, str]:
+    """The account's key."""
+    return {vault.account_key: "The key of the account at the ACME authority, 0600."}
 
 
 def parts(network: Network, vault: Vault) -> Sequence[Part]:  # noqa: ARG001 - nothing: the account is made by the way

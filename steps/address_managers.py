@@ -31,6 +31,14 @@ class Manager(Protocol):
         """
 
     @property
+    def listing(self) -> str:
+        """What a person types to see which interfaces it has."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Our files for it, with what is in each: for the reference."""
+
+    @property
     def kept(self) -> str:
         """A pattern of our files for it; the commands that do the same stand in them (`steps.outdated_addresses`)."""
 
@@ -51,27 +59,36 @@ MANAGERS: Final[Mapping[str, Manager]] = MappingProxyType(
 )
 """By the program's name."""
 
-_OTHERS: Final = """\
-managers_links=
-! systemctl is-active --quiet NetworkManager 2>/dev/null || managers_links=$(
-    nmcli -t -f DEVICE,STATE device 2>/dev/null | awk -F: '
-        $2 !~ /^(unmanaged|unavailable)/ && $2 !~ /externally/ { printf "%s ", $1 }')
-printf 'addresses_by_NetworkManager=%s\\n' "$managers_links"
-for managers_each in dhcpcd connman; do
-    managers_links=
-    if systemctl is-active --quiet "$managers_each" 2>/dev/null; then
-        # they take every interface that they are not told to leave
-        for managers_link in /sys/class/net/*; do managers_links="$managers_links${managers_link##*/} "; done
-    fi
-    printf 'addresses_by_%s=%s\\n' "$managers_each" "$managers_links"
-done
-"""
-"""Those that are known, and not touched."""
-
-FACTS: Final = "".join([*(each.facts for each in MANAGERS.values()), _OTHERS])
-"""What has to be known of a host before its addresses can be stated."""
-
 _CLAIM: Final = "addresses_by_"
+_EVERY: Final = 'for managers_link in /sys/class/net/*; do printf "%s " "${managers_link##*/}"; done'
+"""What those take that take every interface which they are not told to leave."""
+_OTHERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "NetworkManager": """\
+nmcli -t -f DEVICE,STATE device 2>/dev/null | awk -F: '
+        $2 !~ /^(unmanaged|unavailable)/ && $2 !~ /externally/ { printf "%s ", $1 }'""",
+        "dhcpcd": _EVERY,
+        "connman": _EVERY,
+    }
+)
+"""Those that are known, and not touched: shell that prints the interfaces of each, where its unit runs."""
+
+
+def _claims(unit: str, links: str) -> str:
+    return f"""\
+managers_links=
+! systemctl is-active --quiet {unit} 2>/dev/null || managers_links=$({links})
+printf '{_CLAIM}{unit}=%s\\n' "$managers_links"
+"""
+
+
+FACTS: Final = "".join(
+    [
+        *(each.facts for each in MANAGERS.values()),
+        *(_claims(unit, links) for unit, links in _OTHERS.items() if unit not in MANAGERS),
+    ]
+)
+"""What has to be known of a host before its addresses can be stated."""
 
 
 def managers_of(interface: str, facts: Mapping[str, str]) -> list[str]:
@@ -101,11 +118,16 @@ def stored_parts(
 
 
 def _untouched(target: str, interface: str, names: Sequence[str]) -> Part:
+    known, listings = " or ".join(MANAGERS), "; ".join(each.listing for each in MANAGERS.values())
     if not names:
-        why = StepError(catalogue.ADDRESSES_UNKEPT, target=target, interface=interface)
+        why = StepError(catalogue.ADDRESSES_UNKEPT, target=target, interface=interface, known=known, listings=listings)
     elif len(names) > 1:
         both = " and ".join(names)
-        why = StepError(catalogue.ADDRESSES_CLAIMED, target=target, interface=interface, managers=both)
+        why = StepError(
+            catalogue.ADDRESSES_CLAIMED, target=target, interface=interface, managers=both, listings=listings
+        )
     else:
-        why = StepError(catalogue.ADDRESSES_UNTOUCHED, target=target, interface=interface, manager=names[0])
+        why = StepError(
+            catalogue.ADDRESSES_UNTOUCHED, target=target, interface=interface, manager=names[0], known=known
+        )
     return Told(f"addresses of {interface} at boot", Verdict.UNKNOWN, why)

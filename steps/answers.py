@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runbook.step import CONTROLLER
+from steps import certificate_sources, key_places
+from steps.certificate_sources import SOURCES
 from steps.ipsec_options import Ipsec
 from steps.plan import FIRST_LINK_SUBNET, SubnetId, next_free, random_prefix, subnet_from_mac
 from steps.yaml_words import FQDN, LABEL
@@ -18,13 +20,11 @@ from steps.yaml_words import FQDN, LABEL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from steps.certificate_sources import Source
     from steps.survey import Address, Survey
 
 NONE: Final = "none"
 """The answer that there is none, where an empty one is no answer."""
-PRIVATE: Final = "private"
-CONTROLLER_KEYS: Final = "controller"
-STROKE: Final = "stroke"
 DYNAMIC: Final = "dynamic"
 LIBIPSEC_PACKAGE: Final = "libcharon-extra-plugins"
 _INNER_DOMAINS: Final = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
@@ -64,9 +64,9 @@ class Answers:
     encapsulation: str = ""
 
     @property
-    def public(self) -> bool:
-        """Whether the certificates come from an authority of the internet, which looks at port 80."""
-        return self.certificate_authority != PRIVATE
+    def source(self) -> Source:
+        """Where the certificates come from."""
+        return SOURCES.get(self.certificate_authority, SOURCES[certificate_sources.DEFAULT])
 
     def having(self, key: str, text: str) -> Answers:
         """The same with another answer that is no site's."""
@@ -105,9 +105,9 @@ def complete(answers: Answers, known: Known) -> Answers:
         answers,
         sites=tuple(sites),
         link_subnet=answers.link_subnet or f"{next_free(FIRST_LINK_SUBNET, taken):x}",
-        certificate_authority=answers.certificate_authority or "acme",
-        directory=answers.directory or ("letsencrypt" if answers.public else ""),
-        keys=answers.keys or CONTROLLER_KEYS,
+        certificate_authority=answers.certificate_authority or certificate_sources.DEFAULT,
+        directory=answers.directory or ("letsencrypt" if answers.source.SECTION else ""),
+        keys=answers.keys or key_places.DEFAULT,
         encapsulation=answers.encapsulation or ("always" if without_esp else "auto"),
     )
 
@@ -124,7 +124,7 @@ def _complete_site(site: SiteAnswers, others: Sequence[SiteAnswers], known: Know
         address=site.address or propose_address(survey, known.names.get(fqdn) or ()),
         lan_interface=site.lan_interface or (next(iter(survey.lans), NONE) if survey.forwards else NONE),
         lan_host=site.lan_host or NONE,
-        config=site.config or (STROKE if survey.by_ipsec_conf else Ipsec.config),
+        config=site.config or survey.style or Ipsec.config,
     )
 
 

@@ -80,6 +80,7 @@ class CaCertificates(Part):
         stale = [name for name in there if name not in files]
         if not put and not stale:
             return self.in_order()
+        within = quote(f"{self.directory}/ca.pem")
         summary = ", ".join([f"{len(put)} to write"] * bool(put) + [f"{len(stale)} stale to remove"] * bool(stale))
         change = Change(
             summary=f"CA certificates, one a file: {summary}",
@@ -89,13 +90,14 @@ class CaCertificates(Part):
             ),
             apply="\n".join(
                 [
-                    f"mkdir -p -- {quote(self.directory)}",
+                    f"rb_parents {within}",
                     *(f"{{ {embed(files[n].content)}}} | rb_put {quote(files[n].path)} 644 root:root" for n in put),
                     *(f"rb_remove {quote(f'{self.directory}/{name}')}" for name in stale),
                     *([f": >{REMOVED}"] if stale else []),
                 ]
             ),
             undo=_UNDO.format(directory=quote(self.directory), ours=self._ours),
+            settle=f"rb_tidy {within}",
             diff="\n".join([*(f"+ {self.directory}/{n}" for n in put), *(f"- {self.directory}/{n}" for n in stale)]),
         )
         return self.drift(change) if there else self.absent(change)

@@ -305,22 +305,22 @@ ADDRESSES_CLAIMED: Final = Entry(
     "addresses-two-managers",
     "{managers} both manage {interface} of {target}: nothing is touched",
     "the host has gone over from one to the other, and the first still has the interface in its files",
-    "on {target}: ifquery --list; networkctl list; nmcli device",
+    "on {target}: {listings}; nmcli device",
     "leave {interface} to one of them, then: {again}",
 )
 ADDRESSES_UNTOUCHED: Final = Entry(
     "addresses-manager-unknown",
     "{manager} manages {interface} of {target}, and ipsec-runbook does not touch it yet",
-    "the host was installed with {manager}; ifupdown and systemd-networkd are known here",
+    "the host was installed with {manager}; what is known here is {known}",
     "on {target}: systemctl status {manager}; ip address show {interface}",
-    "leave {interface} to ifupdown or to systemd-networkd, then: {again}",
+    "leave {interface} to {known}, then: {again}",
 )
 ADDRESSES_UNKEPT: Final = Entry(
     "addresses-no-manager",
     "nothing that is known gives {interface} of {target} its addresses at boot",
-    "no `auto {interface}` in /etc/network/interfaces, and no .network file of systemd-networkd for it",
-    "on {target}: ifquery --list; networkctl list; ip address show {interface}",
-    "have ifupdown or systemd-networkd manage {interface}, or name another interface in sites.yaml, then: {again}",
+    "no file of {known} has {interface}: it was brought up by hand, or by a program that is not known here",
+    "on {target}: {listings}; ip address show {interface}",
+    "have {interface} managed by {known}, or name another interface in sites.yaml, then: {again}",
 )
 
 ENTRIES: Final = tuple(each for each in list(vars().values()) if isinstance(each, Entry))

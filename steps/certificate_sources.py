@@ -9,6 +9,7 @@ from steps import acme_source, private_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from cryptography import x509
 
@@ -23,8 +24,12 @@ class Source(Protocol):
     """A module that has certificates issued for the sites' requests."""
 
     @property
-    def SECTION(self) -> str:  # noqa: N802 - a module's constant
-        """The section of sites.yaml that it cannot do without; empty where there is none."""
+    def MEANING(self) -> str:  # noqa: N802 - a module's constant
+        """Where the certificates come from by it, in a few words: for whoever chooses one."""
+
+    @property
+    def SECTION(self) -> str:  # noqa: N802 - same
+        """The section of sites.yaml that it cannot do without, `certificates`; empty where there is none."""
 
     @property
     def OVER_HTTP(self) -> bool:  # noqa: N802 - same
@@ -33,6 +38,9 @@ class Source(Protocol):
     @property
     def COST(self) -> str:  # noqa: N802 - same
         """What having a certificate issued costs that no rollback gives back; empty where it costs nothing."""
+
+    def files(self, vault: Vault) -> Mapping[Path, str]:
+        """What it keeps on the controller besides the certificates: for the reference."""
 
     def parts(self, network: Network, vault: Vault) -> Sequence[Part]:
         """What must be here, on the controller, before it can issue."""
@@ -62,6 +70,10 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     },
 )
 """By the name that `certificate_authority` of sites.yaml has for it; the first is the default."""
+
+
+DEFAULT: Final = next(iter(SOURCES))
+MEANINGS: Final = {name: source.MEANING for name, source in SOURCES.items()}
 
 
 def source_of(network: Network) -> Source:

@@ -9,13 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from runbook.resources.nftables import LISTING, SURVEY
-from runbook.resources.way_in import WayIn
+from runbook.resources.service import at_work
 from runbook.step import Part, Told, Verdict
 from steps import netfilter_persistent, nftables, saved_iptables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runbook.resources.way_in import WayIn
     from steps.inherited import OutdatedRules
     from steps.openings import Opening
 
@@ -24,8 +25,20 @@ class Backend(Protocol):
     """What works one kind of firewall."""
 
     @property
+    def at_work(self) -> str:
+        """Shell that succeeds where it is at work now, or will be at the next boot."""
+
+    @property
     def facts(self) -> str:
         """Shell that prints what must be known of a host, as `firewall_NAME=VALUE` lines; run where it is at work."""
+
+    @property
+    def stored(self) -> Sequence[str]:
+        """The files that it loads at boot, in which rules of ours are marked."""
+
+    @property
+    def way_in(self) -> WayIn | None:
+        """What a boot does to the admin's way in; None where its rules are of a kind that does not tell."""
 
     def parts(self, purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:
         """What the host should look like for the openings to be there, now and after a reboot."""
@@ -43,14 +56,22 @@ BACKENDS: Final[Mapping[str, Backend]] = MappingProxyType(
 )
 """By the name of the manager at work on the host; with none of those looked for, the rules are the admin's own."""
 
+_OTHERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "firewalld": at_work("firewalld"),
+        "ufw": "grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf",
+    }
+)
+"""Those that are known, and not touched: how each shows that it is at work."""
+_AT_WORK: Final = "\n".join(
+    f'if {shell}; then firewall_managers="$firewall_managers {name}"; fi'
+    for name, shell in sorted({**_OTHERS, **{name: each.at_work for name, each in BACKENDS.items()}}.items())
+    if name
+)
+
 _MANAGERS: Final = f"""\
 firewall_managers=
-for firewall_each in firewalld netfilter-persistent nftables; do
-    if systemctl is-active --quiet "$firewall_each" 2>/dev/null ||
-        systemctl is-enabled --quiet "$firewall_each" 2>/dev/null
-    then firewall_managers="$firewall_managers $firewall_each"; fi
-done
-! grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf || firewall_managers="$firewall_managers ufw"
+{_AT_WORK}
 firewall_theirs='^ip6?:filter [A-Z]+ '
 command -v iptables-save >/dev/null || firewall_theirs='^$'
 [ -n "$firewall_managers" ] || ! {LISTING} 2>/dev/null | {SURVEY} | tr ';' '\\n' | grep -E ' 1 [^ ]+$' |
@@ -80,7 +101,7 @@ def retired_parts(outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -
 def way_in(facts: Mapping[str, str]) -> WayIn | None:
     """What a boot does to the admin's way in, where the rules that it loads are of a kind that tells."""
     backend = BACKENDS.get(facts.get("firewall_managers", ""))
-    return WayIn(backend.files) if isinstance(backend, saved_iptables.SavedRules) else None
+    return backend.way_in if backend else None
 
 
 def firewall_parts(purpose: str, openings: Sequence[Opening], facts: Mapping[str, str]) -> Sequence[Part]:

@@ -26,6 +26,8 @@ else echo ifupdown_sources=no; fi
 ifupdown_at_boot=$({ ifquery --list; ifquery --list --allow=hotplug; } 2>/dev/null | tr '\\n' ' ')
 printf 'addresses_by_ifupdown=%s\\n' "$ifupdown_at_boot"
 """
+    listing: Final = "ifquery --list"
+    files: Final[Mapping[str, str]] = {INTERFACES: "The host's addresses in the private networks, by ifupdown."}
     kept: Final = INTERFACES
 
     def parts(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from steps.network import Network, Site
     from steps.vault import Vault
 
+MEANING: Final = "each made on its host, which it never leaves"
 DIRECTORY: Final = "/var/lib/ipsec-runbook/keys"
 """Where a host keeps the originals, root-only: strongSwan gets a copy, wherever it is configured to look."""
 
@@ -28,6 +29,11 @@ DIRECTORY: Final = "/var/lib/ipsec-runbook/keys"
 def original(site: Site) -> str:
     """The site's key."""
     return f"{DIRECTORY}/{site.fqdn}.key"
+
+
+def files(site: Site) -> Mapping[str, str]:
+    """The original."""
+    return {original(site): "the private key, where it was made"}
 
 
 def holders(network: Network) -> Sequence[str]:

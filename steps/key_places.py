@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 class Place(Protocol):
     """A module that looks after the keys in one place."""
 
+    @property
+    def MEANING(self) -> str:  # noqa: N802 - a module's constant
+        """Where the keys are by it, in a few words: for whoever chooses one."""
+
+    def files(self, site: Site) -> Mapping[str, str]:
+        """What it keeps on a site's host besides what strongSwan is given: for the reference."""
+
     def holders(self, network: Network) -> Sequence[str]:
         """The targets that have the keys, and so make the requests."""
 
@@ -45,6 +52,10 @@ PLACES: Final[Mapping[str, Place]] = MappingProxyType(
     },
 )
 """By the name that `keys` of sites.yaml has for it; the first is the default."""
+
+
+DEFAULT: Final = next(iter(PLACES))
+MEANINGS: Final = {name: place.MEANING for name, place in PLACES.items()}
 
 
 def place_of(network: Network) -> Place:

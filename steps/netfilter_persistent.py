@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from runbook.resources.service import at_work
 from steps.saved_iptables import SavedRules
 
 PLUGINS: Final = "/usr/share/netfilter-persistent/plugins.d"
@@ -17,4 +18,5 @@ PERSISTENT: Final = SavedRules(
         then printf %s "$firewall_each"; fi
     done""",
     "netfilter-persistent, enabled, with the package iptables-persistent,",
+    at_work("netfilter-persistent"),
 )

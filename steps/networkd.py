@@ -65,6 +65,13 @@ for networkd_each in /etc/systemd/network/*.network.d/{OURS} {SPARED}; do
 done
 printf 'networkd_ours=%s\\n' "$networkd_ours"
 """
+    listing: Final = "networkctl list"
+    files: Final[Mapping[str, str]] = {
+        f"/etc/systemd/network/FILE.network.d/{OURS}": (
+            "The host's addresses in the private networks, by systemd-networkd, beside the file that it is told by."
+        ),
+        SPARED: "That systemd-networkd leaves strongSwan's rule and routes alone.",
+    }
     kept: Final = f"/etc/systemd/network/*.network.d/{OURS}"
 
     def parts(

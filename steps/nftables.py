@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from runbook.resources.nftables import LISTING, SURVEY, Chain, LiveNftRules, NftRule, StoredNftRules, parse_survey
+from runbook.resources.service import at_work
 from runbook.step import Part, Told, Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _TUNNEL: Final = {"": (), "in": ("meta ipsec exists",), "out": ("rt ipsec exists
 class Nftables:
     """Rules of nftables, by means of the service that Debian's package brings."""
 
+    at_work: str = at_work("nftables")
+    stored: Sequence[str] = (FILE,)
+    way_in: None = None
     facts: str = f"""\
 firewall_survey() {{ {SURVEY}; }}
 printf 'firewall_live=%s\\n' "$({LISTING} 2>/dev/null | firewall_survey)"

@@ -175,7 +175,7 @@ def is_theirs(site: Site, facts: Mapping[str, str]) -> bool:
 
 def not_asked(what: str) -> Told:
     """What is to be said where the certificate authority asks no web server."""
-    return Told(what, Verdict.IN_ORDER, "not needed: the authority that signs the certificates is your own")
+    return Told(what, Verdict.IN_ORDER, "not needed: whoever signs the certificates asks no web server")
 
 
 def _judged(target: str, address: str, answer: str, wanted: str, *, theirs: bool) -> str:

@@ -15,6 +15,7 @@ from steps.x509_reading import is_signed_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from cryptography import x509
 
@@ -24,9 +25,18 @@ if TYPE_CHECKING:
     from steps.renewals import Suggestion
     from steps.vault import Vault
 
+MEANING: Final = "from an authority of your own, made and kept here: no web server, no `certificates`"
 SECTION: Final = ""
 OVER_HTTP: Final = False
 COST: Final = ""
+
+
+def files(vault: Vault) -> Mapping[Path, str]:
+    """The authority's own."""
+    return {
+        vault.ca_key: "The key of an authority of one's own, 0600.",
+        vault.ca_certificate: "Its certificate, which the hosts trust.",
+    }
 
 
 def parts(network: Network, vault: Vault) -> Sequence[Part]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
-from steps.answers import CONTROLLER_KEYS, DYNAMIC, NONE, STROKE, behind_nat, first_id, items, subnet_ids
+from steps import certificate_sources, key_places
+from steps.answers import DYNAMIC, NONE, behind_nat, first_id, items, subnet_ids
 from steps.certificate_options import DIRECTORIES
+from steps.ipsec_options import Ipsec
+from steps.styles import STYLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from steps.answers import Answers, Known, SiteAnswers
     from steps.survey import Address, Survey
@@ -20,14 +23,19 @@ def network_reasons(answers: Answers, known: Known) -> dict[str, str]:
     reasons = {
         "prefix": "a private network of your own (RFC 4193); its 40 random digits keep it apart from all others",
         "link_subnet": f"one address for each site in {subnet(answers, answers.link_subnet)}",
-        "certificate_authority": "" if answers.public else "made and kept in .runbook/ beside this file",
+        "certificate_authority": _unusual(certificate_sources.MEANINGS, answers.certificate_authority),
         "directory": DIRECTORIES.get(answers.directory, ""),
-        "keys": "" if answers.keys in {"", CONTROLLER_KEYS} else "each is made on its host, and never leaves it",
+        "keys": _unusual(key_places.MEANINGS, answers.keys),
     }
     without = [site.name for site in answers.sites if (survey := known.surveys.get(site.ssh)) and not survey.kernel_esp]
     if answers.encapsulation == "always" and without:
         reasons["encapsulation"] = f"the kernel of {' and '.join(without)} has no ESP: strongSwan does it, inside UDP"
     return {key: text for key, text in reasons.items() if text}
+
+
+def _unusual(meanings: Mapping[str, str], chosen: str) -> str:
+    """What one that is not the default means."""
+    return "" if chosen == next(iter(meanings)) else meanings.get(chosen, "")
 
 
 def site_reasons(answers: Answers, site: SiteAnswers, known: Known) -> dict[str, str]:
@@ -47,9 +55,10 @@ def site_reasons(answers: Answers, site: SiteAnswers, known: Known) -> dict[str,
 
 
 def _config(site: SiteAnswers, survey: Survey) -> str:
-    if site.config != STROKE or not survey.by_ipsec_conf:
+    if site.config != survey.style or site.config == Ipsec.config:
         return ""
-    return f"by ipsec.conf, where {_and(survey.by_ipsec_conf)} {'is' if len(survey.by_ipsec_conf) == 1 else 'are'} now"
+    are = "is" if len(survey.connections) == 1 else "are"
+    return f"by {STYLES[site.config].configured_by}, where {_and(survey.connections)} {are} now"
 
 
 def leads(addresses: Sequence[Address] | None, survey: Survey) -> str:

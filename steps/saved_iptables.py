@@ -41,6 +41,18 @@ class SavedRules:
     """Shell that prints what loads $firewall_file, of $firewall_family, at boot; nothing where nothing does."""
     loading: str
     """What does so, in words, where it is all there."""
+    at_work: str = "true"
+    """The article's are so wherever nobody else is."""
+
+    @property
+    def stored(self) -> Sequence[str]:
+        """Both files."""
+        return tuple(self.files.values())
+
+    @property
+    def way_in(self) -> WayIn:
+        """By the files."""
+        return WayIn(self.files)
 
     @property
     def facts(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final
 
+from steps import certificate_sources, key_places
 from steps.certificate_sources import SOURCES
 from steps.ipsec_options import Ipsec
 from steps.key_places import PLACES
@@ -20,7 +21,7 @@ from steps.yaml_ipsec import IPSEC, read_ipsec
 from steps.yaml_links import PAIR, STAR, read_links
 from steps.yaml_nginx import NGINX, read_nginx
 from steps.yaml_sites import SITE, read_sites
-from steps.yaml_words import ip_or_none, read_choice, read_file, read_subnet_id
+from steps.yaml_words import choices, ip_or_none, read_choice, read_file, read_subnet_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from steps.marked_yaml import Value
 
+_FREE: Final = " or ".join(f"`{name}`" for name, source in SOURCES.items() if not source.SECTION)
 TOP: Final = Keys(
     {
         "ula_prefix": "Your private /48 (RFC 4193), in which all subnets lie.",
@@ -39,15 +41,9 @@ TOP: Final = Keys(
     },
     {
         "ssh_config": "Read in place of `~/.ssh/config`; the path is relative to the file.",
-        "certificate_authority": (
-            "`acme` (the default): certificates from an authority that speaks ACME, as `certificates` says; or "
-            "`private`: an authority of your own, made here, with no web server and no `certificates`."
-        ),
-        "certificates": "Where certificates come from; needed unless `certificate_authority` is `private`.",
-        "keys": (
-            "`controller` (the default): the sites' keys are made here, and copied to their hosts; or `host`: each is "
-            "made on its host, and never leaves it."
-        ),
+        "certificate_authority": f"Where certificates come from: {choices(certificate_sources.MEANINGS)}.",
+        "certificates": f"What the authority has to be told; needed unless `certificate_authority` is {_FREE}.",
+        "keys": f"Where the sites' keys are: {choices(key_places.MEANINGS)}.",
         "nginx": "Where the web server comes from that the authority asks; Debian's, unless this says otherwise.",
         "ipsec": "How the tunnels are made.",
     },
@@ -94,14 +90,15 @@ def network(tree: Value, directory: Path) -> Network:
         links=read_links(top["links"], top["sites"].entries(), sites),
         directory=directory,
         certificate_authority=_authority(tree, top),
-        keys=read_choice(top["keys"], PLACES) if "keys" in top else next(iter(PLACES)),
+        keys=read_choice(top["keys"], PLACES) if "keys" in top else key_places.DEFAULT,
         nginx=read_nginx(top["nginx"]) if "nginx" in top else DEBIANS,
     )
 
 
 def _authority(tree: Value, top: Mapping[str, Value]) -> str:
     """Read where certificates come from; what it needs to be told must be there."""
-    name = read_choice(top["certificate_authority"], SOURCES) if "certificate_authority" in top else next(iter(SOURCES))
+    key = "certificate_authority"
+    name = read_choice(top[key], SOURCES) if key in top else certificate_sources.DEFAULT
     needed = SOURCES[name].SECTION
     if needed and needed not in top:
         free = next(other for other, source in SOURCES.items() if not source.SECTION)

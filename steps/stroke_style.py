@@ -40,6 +40,7 @@ class Stroke(Style):
     Both files are the admin's; ours are lines between two markers in each.
     """
 
+    configured_by: ClassVar[str] = "ipsec.conf"
     packages: ClassVar[tuple[str, ...]] = (
         "strongswan-charon",
         "strongswan-starter",
@@ -47,6 +48,7 @@ class Stroke(Style):
         "libstrongswan-extra-plugins",
     )
     unit: ClassVar[str] = "strongswan-starter.service"
+    process: ClassVar[str] = "charon"
     journal: ClassVar[str] = f"-u {unit} -t charon -t ipsec_starter"
     program: ClassVar[str] = "ipsec"
     ca_directory: ClassVar[str] = "/etc/ipsec.d/cacerts"
@@ -70,6 +72,14 @@ class Stroke(Style):
     def leaf_path(self, site: Site) -> str:
         """Beside it, with its chain."""
         return f"/etc/ssl/{site.fqdn}/{site.fqdn}.chained.pem"
+
+    def files(self, site: Site) -> Mapping[str, str]:
+        """And our lines in the admin's files."""
+        ours = {
+            CONF: "the tunnels, in a marked block; your own lines stay",
+            SECRETS: "the name of the private key, in a marked block",
+        }
+        return {**ours, **super().files(site)}
 
     def confined(self, site: Site, ends: Sequence[End]) -> Sequence[Confined]:  # noqa: ARG002 - the starter reads those
         """The daemon itself; stroke only speaks to it, and the starter, which reads ipsec.conf, has no profile."""
@@ -107,6 +117,11 @@ class Stroke(Style):
     def no_connections(self, ends: Sequence[End]) -> Sequence[Part]:  # noqa: ARG002 - all of them are in one block
         """No block."""
         return [Block(CONF, None)]
+
+    @property
+    def told(self) -> str:
+        """By the program that libreswan has, too, and that asks another daemon there."""
+        return f"grep -qsx pluto /proc/[0-9]*/comm || {super().told}"
 
     def view(self, connection: str) -> str:
         """What is listed below `Connections:`."""

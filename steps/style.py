@@ -43,11 +43,15 @@ class Confined:
 class Style(ABC):
     """One way of configuring strongSwan; `steps.styles` has them all."""
 
+    configured_by: ClassVar[str]
+    """The file that it is known by: `ipsec.conf`."""
     packages: ClassVar[tuple[str, ...]]
     """The daemon's first. By name, never `strongswan`, which means another daemon on each release; the plugins among
     them are only recommended by Debian, and without openssl's no elliptic curve key can be read before Debian 13."""
     unit: ClassVar[str]
     """The systemd unit of the daemon."""
+    process: ClassVar[str]
+    """The daemon as the kernel calls it (proc(5), comm)."""
     journal: ClassVar[str]
     """What has journalctl show charon's log, each line once."""
     program: ClassVar[str]
@@ -69,6 +73,14 @@ class Style(ABC):
     @abstractmethod
     def leaf_path(self, site: Site) -> str:
         """The site's certificate; whatever else is in the file comes after it."""
+
+    def files(self, site: Site) -> Mapping[str, str]:
+        """What of ours lies where on a site's host, with what it is: for the reference."""
+        return {
+            self.key_path(site): "the private key, 0400",
+            self.leaf_path(site): "the certificate with its chain" if self.chained else "the certificate",
+            f"{self.ca_directory}/{OUR_CA_FILES}": "the authorities' certificates",
+        }
 
     @abstractmethod
     def confined(self, site: Site, ends: Sequence[End]) -> Sequence[Confined]:
@@ -97,6 +109,14 @@ class Style(ABC):
     @abstractmethod
     def no_connections(self, ends: Sequence[End]) -> Sequence[Part]:
         """The same of the connections."""
+
+    @property
+    def told(self) -> str:
+        """Shell that lists the daemon's connections, the admin's too, for people; nothing where it does not answer.
+
+        Each begins with its name, a colon, and that it is of IKEv1 or IKEv2 (`steps.survey`).
+        """
+        return f"! command -v {self.program} >/dev/null || timeout 10 {self.typed['conns']} 2>/dev/null"
 
     @abstractmethod
     def view(self, connection: str) -> str:

@@ -23,6 +23,9 @@ STYLES: Final[Mapping[str, Style]] = MappingProxyType(
 """By the name that `ipsec.config` of sites.yaml has for it; the first is the default."""
 
 
+MEANINGS: Final = {name: f"by {style.configured_by}" for name, style in STYLES.items()}
+
+
 def style_of(site: Site) -> Style:
     """How a site's strongSwan is configured."""
     return STYLES[site.config]

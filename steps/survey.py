@@ -1,7 +1,7 @@
 """What a host is like before anything is planned for it: read in one script that changes nothing.
 
-Here is how it is read and what the answers mean; `steps.survey_words` says it to people, `steps.proposals_for_sites`
-draws conclusions.
+Here is how it is read and what the answers mean; `steps.survey_words` says it to people, `steps.answers` draws
+conclusions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from steps.address_managers import managers_of
 from steps.firewall import FACTS as FIREWALL_FACTS
 from steps.nginx_sites import PROGRAMS as WEB_PROGRAMS
 from steps.plan import Route
+from steps.styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,17 +61,15 @@ FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "firewall": FIREWALL_FACTS,
         "network": MANAGER_FACTS,
         "web": WEB_PROGRAMS,
-        "ipsec": """\
-for each in charon charon-systemd pluto; do
+        "ipsec": f"""\
+for each in {" ".join(style.process for style in STYLES.values())} pluto; do
     ! grep -qsx "$each" /proc/[0-9]*/comm || echo "running $each"
 done
-[ ! -e /etc/ipsec.conf ] || echo "file /etc/ipsec.conf"
-[ ! -e /etc/swanctl/swanctl.conf ] || echo "file /etc/swanctl/swanctl.conf"
+for each in {" ".join(style.typed["conf"] for style in STYLES.values())}; do
+    [ ! -e "$each" ] || echo "file $each"
+done
 """,
-        "connections": """\
-! command -v swanctl >/dev/null || timeout 10 swanctl --list-conns 2>/dev/null
-grep -qsx pluto /proc/[0-9]*/comm || ! command -v ipsec >/dev/null || timeout 10 ipsec statusall 2>/dev/null
-:""",
+        "connections": "\n".join([*(style.told for style in STYLES.values()), ":"]),
         # Trying it in a namespace of its own leaves nothing; where a module is there to load, it is not tried.
         "esp": """\
 if modprobe -nq esp4 2>/dev/null && modprobe -nq esp6 2>/dev/null; then echo yes
@@ -162,9 +161,10 @@ class Survey:
         return {each.interface: [one for one in inner if one.interface == each.interface] for each in inner}
 
     @property
-    def by_ipsec_conf(self) -> Sequence[str]:
-        """The connections that its strongSwan has by ipsec.conf: the daemon of swanctl would end them."""
-        return self.connections if "charon" in self.daemons else ()
+    def style(self) -> str:
+        """The style in which its strongSwan has connections already, which the daemon of another would end."""
+        running = [name for name, style in STYLES.items() if style.process in self.daemons]
+        return running[0] if running and self.connections else ""
 
     @property
     def own(self) -> frozenset[Address]:

@@ -10,6 +10,7 @@ from steps.address_managers import MANAGERS
 from steps.firewall import BACKENDS
 from steps.nginx_sites import strangers
 from steps.reach import Outcome
+from steps.styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,17 +95,22 @@ def _web(survey: Survey) -> Told:
     return Told("port 80", "nginx")
 
 
+_STAY: Final = "stay as they are"
+
+
 def _ipsec(survey: Survey) -> Told:
     if "pluto" in survey.daemons:
         return Told("IPsec", "libreswan runs there, and two such daemons cannot share a host", wrong=True)
-    names = f"with the connections {', '.join(survey.connections)}" if survey.connections else "without connections"
-    if "charon" in survey.daemons:  # that of ipsec.conf; the other is charon-systemd
-        with_it = (
-            "they stay as they are" if survey.by_ipsec_conf else "the step strongswan puts charon-systemd in its place"
-        )
-        return Told("IPsec", f"strongSwan by ipsec.conf, {names}; {with_it}")
+    usual, *others = STYLES.values()
+    other = next((each for each in others if each.process in survey.daemons), None)
+    if survey.connections and survey.daemons:
+        by = f" by {other.configured_by}" if other else ""
+        return Told("IPsec", f"strongSwan{by}, with the connections {', '.join(survey.connections)}; they {_STAY}")
+    if other:
+        goes = f"the step strongswan puts {usual.packages[0]} in its place"
+        return Told("IPsec", f"strongSwan by {other.configured_by}, without connections; {goes}")
     if survey.daemons:
-        return Told("IPsec", f"strongSwan, {names}{'; they stay as they are' if survey.connections else ''}")
+        return Told("IPsec", "strongSwan, without connections")
     if survey.ipsec_files:
         return Told("IPsec", f"not running, but there is {' and '.join(survey.ipsec_files)}")
     return Told("IPsec", "none")

@@ -33,9 +33,13 @@ if TYPE_CHECKING:
     from steps.style import Wanted
 
 
+_CONF_D: Final = "/etc/swanctl/conf.d"
+
+
 class Swanctl(Style):
     """charon-systemd, told by swanctl what is in /etc/swanctl (swanctl(8), FILES)."""
 
+    configured_by: ClassVar[str] = "swanctl.conf"
     packages: ClassVar[tuple[str, ...]] = (
         "charon-systemd",
         "strongswan-swanctl",
@@ -43,19 +47,20 @@ class Swanctl(Style):
         "libstrongswan-extra-plugins",
     )
     unit: ClassVar[str] = "strongswan.service"
+    process: ClassVar[str] = "charon-systemd"
     journal: ClassVar[str] = f"-u {unit}"
     program: ClassVar[str] = "swanctl"
     ca_directory: ClassVar[str] = "/etc/swanctl/x509ca"
     reads_anew: ClassVar[str] = "everything in /etc/swanctl (--load-all)"
     typed: ClassVar[Mapping[str, str]] = {
         "conns": "swanctl --list-conns",
-        "ciphers": "grep -rn proposals /etc/swanctl/conf.d",
+        "ciphers": f"grep -rn proposals {_CONF_D}",
         "sas": "swanctl --list-sas",
         "certs": "swanctl --list-certs",
         "traps": "swanctl --list-pols",
         "algs": "swanctl --list-algs",
         "load": "swanctl --load-all",
-        "conf": "/etc/swanctl/conf.d",
+        "conf": _CONF_D,
     }
 
     def key_path(self, site: Site) -> str:
@@ -65,6 +70,10 @@ class Swanctl(Style):
     def leaf_path(self, site: Site) -> str:
         """Below x509/, where a connection's `certs` are looked for."""
         return f"/etc/swanctl/x509/{site.fqdn}.pem"
+
+    def files(self, site: Site) -> Mapping[str, str]:
+        """And a file for each tunnel."""
+        return {**super().files(site), f"{_CONF_D}/ula-net-SITE.conf": "the tunnel to a site"}
 
     def confined(self, site: Site, ends: Sequence[End]) -> Sequence[Confined]:
         """Swanctl alone: it hands all to the daemon."""
@@ -216,7 +225,7 @@ def _file(end: End, ipsec: Ipsec, *, certificate: str, anchors: Sequence[str]) -
 
 
 def _path(end: End) -> str:
-    return f"/etc/swanctl/conf.d/{end.connection}.conf"
+    return f"{_CONF_D}/{end.connection}.conf"
 
 
 _CONNECTION: Final = """\

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from steps.picture import picture
 from steps.sites_yaml import load
+from steps.styles import style_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from steps.ipsec_options import Start
     from steps.network import Network, Site
 
 TOPIC: Final = "tunnel"
@@ -77,17 +82,17 @@ it smaller without a word (narrowing). Here nobody types a selector: all four li
 
 WHEN IT IS UP
 
-{initiator} is the initiator: the first packet for {responder} brings the tunnel up, and may be lost over it. Every
-hour the CHILD SA gets new keys, every four hours the IKE SA does, and once a day both ends prove themselves anew. An
-end that falls silent is asked whether it lives; if it does not, the tunnel is taken down and brought up again.
+{initiator} is the initiator: {rises}. Unless sites.yaml says otherwise, the CHILD SA gets new keys every hour, and
+within a day both ends prove themselves anew. An end that falls silent is asked whether it lives; if it does not, the
+tunnel is taken down{again}.
 
 TO SEE IT
 
-    swanctl --list-conns
+    {conns}
         what this end is prepared for: names, addresses, selectors
-    swanctl --list-sas
+    {sas}
         the IKE SA, and below it the CHILD SA: ciphers, packets
-    swanctl --initiate --child {conn}
+    {initiate}
         bring it up from {here}, and watch
     ip -6 route show table 220
         what goes into a tunnel
@@ -99,6 +104,15 @@ failed, and why.
 """
 
 
+_RISES: Final[Mapping[Start, str]] = MappingProxyType(
+    {
+        "trap": "the first packet for {responder} brings the tunnel up, and may be lost over it",
+        "start": "it brings the tunnel up as soon as strongSwan runs there, and again where it has ended",
+        "add": "it brings the tunnel up when you tell it to (`start: add`)",
+        "ignore": "it would bring the tunnel up, which strongSwan is not told of (`start: ignore`)",
+    }
+)
+"""What the initiator does by itself, by `start` of sites.yaml."""
 _SELECTORS: Final = "\n" + 17 * " "
 
 
@@ -108,6 +122,7 @@ def lesson(network: Network, *, width: int, unicode: bool) -> str:
     here, there = ends if ends[0].initiates else (ends[1], ends[0])
     drawn = "\n".join(f" {line}" for line in picture(network, width - 1, unicode=unicode))
     wrapped = network.ipsec.encapsulation == "always"
+    style = style_of(here.here)
     return _LESSON.format(
         picture=drawn,
         here=here.here.name,
@@ -118,7 +133,12 @@ def lesson(network: Network, *, width: int, unicode: bool) -> str:
         responder=there.here.name,
         ike=_listed(network.ipsec.ike_proposals),
         esp=_listed(network.ipsec.esp_proposals),
+        rises=_RISES[here.start].format(responder=there.here.name),
+        again=" and brought up again" if here.start in {"trap", "start"} else "",
         conn=here.connection,
+        conns=style.typed["conns"],
+        sas=style.typed["sas"],
+        initiate=style.initiate(here.connection),
         reverse=there.connection,
         encapsulated=", here always inside UDP 4500" if wrapped else ", or inside UDP 4500 where a NAT lies between",
         here_outer=_outer(here.here),

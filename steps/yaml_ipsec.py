@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from steps.ipsec_options import Ipsec, Start
 from steps.marked_yaml import Keys
 from steps.proposals import read_proposal
-from steps.styles import STYLES
-from steps.yaml_words import read_choice, read_each
+from steps.styles import MEANINGS, STYLES
+from steps.yaml_words import choices, read_choice, read_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ _PROPOSED: Final = (
 IPSEC: Final = Keys(
     {},
     {
-        "config": f"How strongSwan is configured: `{Ipsec.config}` (the default), or `stroke`, for `ipsec.conf`.",
+        "config": f"How strongSwan is configured: {choices(MEANINGS)}.",
         "encapsulation": (
             f"`{Ipsec.encapsulation}` (the default), or `always`: ESP is wrapped in UDP even where no NAT is seen, for "
             "lines that drop ESP, or a kernel without it."

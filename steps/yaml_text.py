@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
+from steps import certificate_sources, key_places
 from steps.answers import DYNAMIC, LIBIPSEC_PACKAGE, NONE, Answers, Known, SiteAnswers, items
 from steps.ipsec_options import Ipsec
 from steps.marked_yaml import parse
@@ -32,7 +33,7 @@ _WIDTH: Final = 118
 _STAND_IN: Final = Answers(
     prefix="fd6e:4a1d:9c03::/48",
     link_subnet="fffe",
-    certificate_authority="acme",
+    certificate_authority=certificate_sources.DEFAULT,
     directory="letsencrypt",
     contact="nobody@nowhere.example",
     agree_to_terms="true",
@@ -44,6 +45,7 @@ _STAND_IN: Final = Answers(
 def text(answers: Answers, known: Known) -> str:
     """The file; all answers must be there."""
     why = network_reasons(answers, known)
+    unusual_keys = answers.keys not in {"", key_places.DEFAULT}
     lines = [
         "# The private network that `runbook` makes: written by `runbook init`, and yours to change.",
         "# `runbook audit` shows what a change would mean; `runbook explain sites.yaml` tells every key.",
@@ -54,7 +56,7 @@ def text(answers: Answers, known: Known) -> str:
         *([_line("ssh_config", _scalar(answers.ssh_config))] if answers.ssh_config else []),
         "",
         *_certificates(answers, why),
-        *([_line("keys", _scalar(answers.keys), why["keys"])] if "keys" in why else []),
+        *([_line("keys", _scalar(answers.keys), why.get("keys", ""))] if unusual_keys else []),
         "",
         *_ipsec(answers, why),
         "sites:",
@@ -66,11 +68,11 @@ def text(answers: Answers, known: Known) -> str:
 
 
 def _certificates(answers: Answers, why: dict[str, str]) -> Iterator[str]:
-    if answers.certificate_authority != "acme":
+    if answers.certificate_authority != certificate_sources.DEFAULT:
         yield _line(
             "certificate_authority", _scalar(answers.certificate_authority), why.get("certificate_authority", "")
         )
-    if not answers.public:
+    if not answers.source.SECTION:
         return
     yield "certificates:"
     yield _line("  directory", _scalar(answers.directory), why.get("directory", ""))

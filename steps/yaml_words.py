@@ -87,6 +87,13 @@ def read_interface(value: Value) -> str:
     return value.matching(_INTERFACE, problem)
 
 
+def choices(meanings: Mapping[str, str]) -> str:
+    """A few words with what each means, the default first: for whoever chooses one."""
+    default = next(iter(meanings))
+    told = [f"`{name}`{' (the default)' * (name == default)}, {meaning}" for name, meaning in meanings.items()]
+    return "; or ".join(told)
+
+
 def read_choice(value: Value, choices: Iterable[str]) -> str:
     """Read one of a few words."""
     text = value.text()

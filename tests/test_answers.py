@@ -81,7 +81,7 @@ def test_a_host_that_has_connections_by_ipsec_conf_goes_on_with_it() -> None:
     network = described(plan, known(vps4=mine), FILE)
     assert ([site.config for site in network.sites.values()], network.keys) == (["swanctl", "stroke"], "host")
     said = text(plan, known(vps4=mine))
-    assert "keys: host                               # each is made on its host, and never leaves it" in said
+    assert "keys: host                               # each made on its host, which it never leaves" in said
     assert said.count("config:") == 1
 
 

@@ -70,6 +70,16 @@ def test_the_users_own_tunnel(tmp_path: Path) -> None:
     assert mirrored == [("local_ts", *here), ("remote_ts", *there), ("local_ts", *there), ("remote_ts", *here)]
 
 
+def test_it_is_seen_by_the_commands_that_its_host_has_and_rises_as_sites_yaml_says(tmp_path: Path) -> None:
+    (tmp_path / "sites.yaml").write_text(f"{EXAMPLE.read_text()}\nipsec: {{config: stroke, start: start}}\n")
+    said = re.sub(r"\s+", " ", explain("tunnel", cwd=tmp_path).stdout)
+    assert "ipsec statusall what this end is prepared for" in said
+    assert "ipsec up ula-net-vps4 bring it up from home" in said
+    assert "swanctl" not in said
+    assert "home is the initiator: it brings the tunnel up as soon as strongSwan runs there" in said
+    assert "the first packet" not in said
+
+
 def test_a_description_in_the_working_directory_is_taken(tmp_path: Path) -> None:
     shutil.copy(EXAMPLE, tmp_path / "sites.yaml")
     assert "README" not in explain("tunnel", cwd=tmp_path).stdout

@@ -75,6 +75,12 @@ class Masked(Part):
         return self.drift(change, self.why)
 
 
+def at_work(unit: str) -> str:
+    """Shell that succeeds where a unit runs, or will after the next boot."""
+    name = quote(unit)
+    return f"systemctl is-active --quiet {name} 2>/dev/null || systemctl is-enabled --quiet {name} 2>/dev/null"
+
+
 def _state(unit: str) -> str:
     """Shell that prints how a unit starts and whether it runs.
 

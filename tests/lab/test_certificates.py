@@ -158,7 +158,7 @@ def test_no_web_server_is_installed_and_no_port_opened_for_one(product: Product,
         if step["name"] in {"nginx", "web-firewall"}
         for part in step["parts"]
     }
-    assert told == {"not needed: the authority that signs the certificates is your own"}
+    assert told == {"not needed: whoever signs the certificates asks no web server"}
 
 
 @pytest.mark.usefixtures("applied")
