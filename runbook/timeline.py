@@ -69,8 +69,15 @@ def _entries(path: Path) -> Iterator[Mapping[str, Any]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and {"at", "event"} <= entry.keys():
+        if isinstance(entry, dict) and "event" in entry and _is_time(entry.get("at")):
             yield entry
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return bool(datetime.fromisoformat(str(value)))
+    except ValueError:
+        return False
 
 
 def _past(entries: Iterable[Mapping[str, Any]]) -> Past | None:

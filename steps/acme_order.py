@@ -101,13 +101,12 @@ def register(directory_url: str, account_key_pem: bytes, contact: str, ca_bundle
     wanted = messages.NewRegistration.from_data(email=contact or None, terms_of_service_agreed=True)
     with _in_plain_words(directory_url, network):
         try:
-            client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
-            account = client.new_account(wanted)
+            with _reading_a_directory(directory_url):
+                client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
+                account = client.new_account(wanted)
         except errors.ConflictError as known:  # that is how the library says 200 instead of 201
             account = messages.RegistrationResource(uri=known.location, body=wanted)
             network.account = account
-        except (KeyError, AttributeError, TypeError) as error:  # JSON, but none of the fields of a directory
-            raise AcmeError(catalogue.CA_NOT_ACME, url=directory_url, why="it has no directory there") from error
     return Account(directory_url, account.uri, client, network)
 
 
@@ -121,7 +120,8 @@ def ask_renewal(directory_url: str, leaf: x509.Certificate, ca_bundle: Path | No
     """
     network = _Network(None, ca_bundle)
     with _in_plain_words(directory_url, network):
-        client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
+        with _reading_a_directory(directory_url):
+            client = acme_client.ClientV2(acme_client.ClientV2.get_directory(directory_url, network), network)
         if not _has(client, "renewalInfo") or not _certificate_id(leaf):
             return None
         try:
@@ -285,6 +285,15 @@ def _check_bundle(ca_bundle: Path) -> None:
         raise AcmeError(catalogue.CA_BUNDLE, path=ca_bundle, why=f"cannot be read: {error.strerror}") from error
     except RunbookError as error:
         raise AcmeError(catalogue.CA_BUNDLE, path=ca_bundle, why=f"holds {error}") from error
+
+
+@contextlib.contextmanager
+def _reading_a_directory(url: str) -> Iterator[None]:
+    """Turn what the library stumbles over in JSON that is no directory, or lacks its fields, into an AcmeError."""
+    try:
+        yield
+    except (KeyError, AttributeError, TypeError) as error:
+        raise AcmeError(catalogue.CA_NOT_ACME, url=url, why="it has no directory there") from error
 
 
 @contextlib.contextmanager

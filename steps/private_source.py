@@ -42,7 +42,8 @@ def files(vault: Vault) -> Mapping[Path, str]:
 def parts(network: Network, vault: Vault) -> Sequence[Part]:
     """The authority's key and its certificate."""
     names = tuple(site.fqdn for site in network.sites.values())
-    return [PrivateKey(vault.ca_key, lost=_lost(vault)), CaCertificate(vault, names)]
+    lost = _lost(vault) if vault.ca_certificate.is_file() else None
+    return [PrivateKey(vault.ca_key, lost=lost), CaCertificate(vault, names)]
 
 
 def anchors(network: Network, vault: Vault) -> Sequence[x509.Certificate]:  # noqa: ARG001 - one for all that is here
@@ -71,8 +72,11 @@ def issue(
 ) -> bytes:
     """Sign the site's request."""
     authorities = anchors(network, vault)
-    if not authorities or not vault.ca_key.is_file():
-        raise ValueError("the authority is made before anything is issued by it")
+    if not authorities:
+        why = "it is not there, and a renewal makes none (runbook apply does)"
+        raise StepError(catalogue.AUTHORITY_UNUSABLE, path=vault.ca_certificate, why=why)
+    if not vault.ca_key.is_file():
+        raise _lost(vault)
     return private_ca.sign(vault.csr(site).read_bytes(), site.fqdn, authorities[0], vault.ca_key.read_bytes())
 
 
@@ -81,10 +85,8 @@ def suggestion(network: Network, vault: Vault, leaf: x509.Certificate) -> Sugges
     return None
 
 
-def _lost(vault: Vault) -> StepError | None:
-    """What there is to say where a key that is not there must have been."""
-    if not vault.ca_certificate.is_file():
-        return None
+def _lost(vault: Vault) -> StepError:
+    """What there is to say where the certificate is there, and its key is not."""
     certificate, key = vault.ca_certificate, vault.ca_key
     return StepError(catalogue.AUTHORITY_LOST, certificate=certificate, key=key, directory=key.parent)
 
@@ -111,7 +113,7 @@ class CaCertificate(Part):
         if kept is None:
             return self.absent(self._made("make a certificate authority of your own"))
         if key is None:
-            return self.unknown(_lost(self.vault) or "its key is lost")
+            return self.unknown(_lost(self.vault))
         try:
             problem = private_ca.ca_problem(pki.split_chain(kept)[0], key, self.names)
         except RunbookError as error:

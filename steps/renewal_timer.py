@@ -77,7 +77,7 @@ class RenewalTimer(Step):
             'loginctl show-user "$(id -un)" -p Linger --value 2>/dev/null || true'
         )
         said = hosts[CONTROLLER].run(script, purpose="renew by the timer's service", timeout=_RUN_SECONDS).stdout
-        outcome, following, lingers = (each.strip() for each in said.split("--\n"))
+        outcome, following, lingers = (each.strip() for each in said.rsplit("--\n", 2))
         if outcome != "done":
             raise StepError(catalogue.TIMER_FAILED, said=" / ".join(outcome.splitlines()[-4:]), journal=journal)
         told = [f"next: {' '.join(following.split()[:4])}"]

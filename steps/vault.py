@@ -57,7 +57,7 @@ def put(path: Path, content: bytes, mode: str) -> str:
     """Shell that writes a file of the vault, its directories for the owner's eyes only; the content is not shown."""
     name = quote(str(path))
     make = f"(umask 077; mkdir -p -- {quote(str(path.parent))})"
-    return f"{make}\n{{ {embed(content)}}} | rb_put {name} {mode} {owner()}"
+    return f"{make}\n{{ {embed(content)}}} | rb_put {name} {mode} {quote(owner())}"
 
 
 def owner() -> str:

@@ -39,6 +39,8 @@ class Informing:
     def __init__(self) -> None:
         self.url = ""
         self.elsewhere: dict[str, Any] = {}
+        self.directory: Any = None
+        """What is answered in the directory's place."""
         self.information: Any = {}
         self.retry_after = "21600"
         self.problems: list[dict[str, Any]] = []
@@ -47,6 +49,8 @@ class Informing:
 
     def reply(self, path: str, body: bytes) -> tuple[int, Any]:
         self.asked.append(path)
+        if path == "/dir" and self.directory is not None:
+            return 200, self.directory
         if path == "/dir":
             ours = {name: f"{self.url}/{name}" for name in ("newAccount", "newNonce", "newOrder")}
             return 200, {**ours, **self.elsewhere, "renewalInfo": f"{self.url}/renewal"}
@@ -136,6 +140,15 @@ def test_what_cannot_be_read_is_said_to_be_so(
     informing.information = information
     with pytest.raises(AcmeError):
         ask_renewal(f"{informing.url}/dir", leaf)
+
+
+@pytest.mark.parametrize("directory", [[], "hello", 1, {"meta": 1}])
+def test_what_is_no_directory_is_said_to_be_none(informing: Informing, leaf: x509.Certificate, directory: Any) -> None:  # noqa: ANN401 - JSON
+    informing.directory = directory
+    with pytest.raises(AcmeError, match="does not answer as an ACME server"):
+        ask_renewal(f"{informing.url}/dir", leaf)
+    with pytest.raises(AcmeError, match="does not answer as an ACME server"):
+        register(f"{informing.url}/dir", ACCOUNT_KEY, "")
 
 
 def test_one_that_is_not_there_is_said_to_be_so(leaf: x509.Certificate) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from made_pki import issue
+from told import told_as
 from ula_network import ends
 
-from runbook.errors import UsageError
+from runbook.errors import StepError, UsageError
 from runbook.local import LocalHost
 from runbook.step import CONTROLLER, Verdict
 from runbook.target import Target
-from steps import acme_source, pki
+from steps import acme_source, catalogue, certificate_request, pki, private_ca, private_source
 from steps.acme_order import AcmeError
 from steps.certificate_options import Certificates
 from steps.certificates_in_use import CertificatesInUse
@@ -127,6 +129,59 @@ def test_a_site_that_is_not_there_and_one_without_a_certificate_are_said_to_be_s
     with pytest.raises(UsageError, match="there is no certificate yet"):
         renewal(network, only="home", force=False)
     assert renewal(network, only="vps4", force=False)
+
+
+def test_an_authority_of_ones_own_whose_key_is_not_here_is_told_and_the_certificate_stays(
+    network: Network, controller: Target
+) -> None:
+    """Kept elsewhere, as a careful admin may: a renewal says where it belongs, and is no traceback."""
+    own = replace(network, certificates=None, certificate_authority="private")
+    vault = Vault(own)
+    vault.ca_certificate.parent.mkdir()
+    key = pki.new_key()
+    vault.ca_certificate.write_bytes(private_ca.new_ca(key, "example.org"))
+    ca = pki.split_chain(vault.ca_certificate.read_bytes())[0]
+    for site in own.sites.values():
+        vault.csr(site).parent.mkdir(exist_ok=True)
+        vault.csr(site).write_bytes(certificate_request.new_csr(vault.key(site).read_bytes(), site.fqdn))
+        vault.certificate(site).write_bytes(private_ca.sign(vault.csr(site).read_bytes(), site.fqdn, ca, key))
+    list(ask_authorities(own, controller, only="", force=True))
+    step = renewal(own, only="home", force=True)[0]
+    (part,) = step.parts(CONTROLLER, {})
+    before = part.path.read_bytes()
+    change = part.judge(None).change  # type: ignore[arg-type] # it reads nothing
+    change.obtain({CONTROLLER: controller})
+    assert part.path.read_bytes() == before
+    told = renewal_of(vault, own.sites["home"], pki.split_chain(before)[0]).why
+    assert f"your authority's key is lost, and its certificate {vault.ca_certificate} is there" in told
+    assert f"put {vault.ca_key} back from a backup" in told
+    vault.ca_certificate.unlink()
+    with pytest.raises(StepError, match="it is not there, and a renewal makes none"):
+        private_source.issue(own, vault, own.sites["home"], {}, None)
+
+
+TALKING: Final = """\
+#!/bin/sh
+case $* in
+    *start*) exit 1 ;;
+    *list-timers*) echo 'Sat 2026-11-28 21:00:00 UTC 12h - -' ;;
+    *journalctl*) ;;
+    *) echo 'vps4: the next line ends in two dashes'; echo 'usage: curl --' ;;
+esac
+"""
+
+
+def test_what_the_timers_first_run_complains_of_is_told_whatever_it_is(
+    tmp_path: Path, controller: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("systemctl", "journalctl", "loginctl"):
+        (tmp_path / name).write_text(TALKING)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (check,) = RenewalTimer(tmp_path / "sites.yaml", wanted=True).checks()
+    with pytest.raises(StepError) as failed:
+        check.run({CONTROLLER: controller})
+    assert "usage: curl --" in told_as(failed, catalogue.TIMER_FAILED)["error"]
 
 
 def test_without_a_systemd_it_is_said_that_there_is_none(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import shutil
 import struct
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +20,9 @@ from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
-from runbook.script import Reading, quote
+from runbook.script import PRELUDE, Reading, quote
 from runbook.step import Change, Finding, Part, Verdict
-from steps import certificate_request, pki
+from steps import certificate_request, pki, vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +51,27 @@ READERS = b"".join([struct.pack("<I", 2), *(struct.pack("<HHI", tag, may, who) f
     (0x01, 6, 0xFFFFFFFF), (0x02, 6, 12345), (0x04, 4, 0xFFFFFFFF), (0x10, 6, 0xFFFFFFFF), (0x20, 4, 0xFFFFFFFF),
 ])])  # fmt: skip
 """user::rw- user:12345:rw- group::r-- mask::rw- other::r-- (linux/posix_acl_xattr.h)"""
+
+
+def test_an_owner_whose_group_has_a_space_in_its_name_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has joined a domain: `domain users` is the primary group of everybody there."""
+    owner = "EXAMPLE\\joe:EXAMPLE\\domain users"
+    monkeypatch.setattr(vault, "owner", lambda: owner)
+    made = Directory("/run/here", "700", owner)
+    missing = made.judge(Reading("absent\n")).change
+    scripts = {
+        "chown() { printf '%s\\n' \"$2\"; }; mkdir() { :; }; chmod() { :; }": missing.apply,
+        "rb_put() { printf '%s\\n' \"$3\"; }; mkdir() { :; }": vault.put(Path("/run/here/key"), b"a key", "600"),
+    }
+    for stubs, script in scripts.items():
+        argv = ["/bin/sh", "-c", f"{PRELUDE}{stubs}\n{script}"]
+        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        assert said == f"{owner}\n"
+    assert made.judge(Reading(f"directory 700 {owner}\n")).verdict is Verdict.IN_ORDER
+    assert f"from 755 {owner} to 700" in made.judge(Reading(f"directory 755 {owner}\n")).change.summary
+    file = File("/run/here/key", b"a key", "600", owner)
+    same = f"file 644 {owner} {hashlib.sha256(b'a key').hexdigest()}\n"
+    assert file.judge(Reading(same)).change.summary == f"set /run/here/key from 644 {owner} to 600 {owner}"
 
 
 def test_an_access_list_stays_on_a_file_that_is_replaced_and_comes_back_with_it(scratch: Callable[[], Scratch]) -> None:

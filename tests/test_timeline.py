@@ -65,6 +65,6 @@ def test_looks_in_a_row_are_one_line_and_changes_never(tmp_path: Path, log: Call
 def test_the_run_that_asks_and_damaged_lines_are_left_out(tmp_path: Path, log: Callable[..., Path]) -> None:
     mine = log("report")
     path = log("audit")
-    path.write_text("not json\n[1]\n" + path.read_text())
+    path.write_text('not json\n[1]\n{"at": "soon", "event": "begun"}\n' + path.read_text())
     (tmp_path / "9999-empty.jsonl").write_text("")
     assert [past.command for past in timeline(tmp_path, without=mine)] == ["audit"]

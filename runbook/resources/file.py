@@ -93,13 +93,14 @@ class File(Part):
         return f"{{ {embed(self.content)}}} | rb_put {arguments}"
 
     def _summary(self, state: str) -> str:
-        kind, *was = state.split(" ")
+        kind, _, rest = state.partition(" ")
         if kind == "absent":
             return f"create {self.path} ({self.mode}, {self.owner})"
         if kind != "file":
             return f"replace the {kind} {self.path} by a file"
-        if was[2] == self.state.rsplit(" ", 1)[1]:
-            return f"set {self.path} from {was[0]} {was[1]} to {self.mode} {self.owner}"
+        was, _, content = rest.rpartition(" ")  # a group's name may have spaces in it
+        if content == self.state.rpartition(" ")[2]:
+            return f"set {self.path} from {was} to {self.mode} {self.owner}"
         return f"change {self.path}"
 
     def _diff(self, state: str, content: str) -> str:
@@ -180,7 +181,8 @@ class Directory(Part):
         if state == f"directory {self.mode} {self.owner}":
             return self.in_order()
         # five digits and more also clear the bits that a directory inherits from the one above it (chmod(1))
-        make = f"rb_parents {path}\nmkdir -p -- {path}\nchown -- {self.owner} {path}\nchmod -- {self.mode:0>5} {path}"
+        give = f"chown -- {quote(self.owner)} {path}\nchmod -- {self.mode:0>5} {path}"
+        make = f"rb_parents {path}\nmkdir -p -- {path}\n{give}"
         if state == "absent":
             kept = quote(f"{self.path} is not empty: it is kept")
             undo = f"[ ! -d {path} ] || rmdir -- {path} 2>/dev/null || echo {kept}"
@@ -188,10 +190,10 @@ class Directory(Part):
             return self.absent(Change(summary, make, undo, settle=f"rb_tidy {path}"))
         if not state.startswith("directory "):
             return self.unknown(_in_the_way(self.path, state))
-        _, mode, owner = state.split(" ")
+        was = state.partition(" ")[2]
         kept = '"$image/kept.$index"'  # a directory with the same owner, who may have no name, and mode
         change = Change(
-            summary=f"set {self.path}/ from {mode} {owner} to {self.mode} {self.owner}",
+            summary=f"set {self.path}/ from {was} to {self.mode} {self.owner}",
             save=f"mkdir -- {kept}\nchown --reference={path} -- {kept}\nchmod --reference={path} -- {kept}",
             apply=make,
             undo=f"chown --reference={kept} -- {path}\nchmod --reference={kept} -- {path}",
