@@ -28,7 +28,7 @@ oneself anew, and before strongSwan 6.0 the latter interrupts the tunnel."""
 
 _AUTO: Final[Mapping[Start, str]] = {"start": "start", "trap": "route", "add": "add", "ignore": "ignore"}
 _DPD: Final = {"restart": "restart", "clear": "clear"}
-_CLOSE: Final = {"start": "restart", "trap": "hold", "none": "none"}
+_CLOSE: Final = {"start": "restart", "none": "none"}
 _VALUE = re.compile(r"[^\s\x00-\x1f\x7f\"#=,]+")
 
 

@@ -9,6 +9,7 @@ from runbook.script import quote
 from runbook.step import Change, Finding, Part
 from steps.authorities import REMOVED, ca_name
 from steps.style import OUR_CA_FILES
+from steps.vici import selector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,8 @@ TABLE: Final = 220
 UNSOURCED: Final = "no source address in the private network for what goes to"
 """A route loses its source when that address is removed, and does not get it back with it."""
 UNTRAPPED: Final = "charon does not wait for the first packet"
-"""Loading succeeds without it: where the other end's name did not resolve just then, nothing tries again."""
+"""Loading succeeds without it: where the other end's name did not resolve just then, nothing tries again. And a tunnel
+of before has charon wait as it did before, when it is closed (close_action, trap_manager.c)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class LoadedConnection(Part):
     def probe(self) -> str:
         """Our connection as the daemon lists it, which of our certificates it holds, and whether it has read its files.
 
-        Nothing that others have loaded is printed: what they change is not a change of ours.
+        Nothing that others have loaded is printed: what they change is not a change of ours. A journal that does not
+        reach back to the files' last change (one is vacuumed) cannot tell whether they have been read since.
         """
         style, name, path = self.style, self.end.connection, quote(self.path)
         remote = " ".join(f"-{each.version},{each}" for each in self.end.remote_ts)
@@ -64,13 +67,14 @@ for there in {remote}; do
     ip "${{there%,*}}" route show table {TABLE} "${{there#*,}}"
 done | grep -v ' src ' | cut -d' ' -f1,3
 echo --
-if {style.trapped(name)}; then echo trapped; fi
+{style.trapped(name)}
 echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
-[ -n "$(journalctl -q -b -n 1 2>/dev/null)" ] || {{ echo 'no journal'; exit 0; }}
 changed=$(stat -c %.Z {path} {REMOVED} 2>/dev/null | sort -n | tail -n 1)
-journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)})$")} -n 1 |
-    awk -v changed="$changed" '{{ read = $1 >= changed }} END {{ print read ? "current" : "stale" }}'"""
+{{ journalctl -q -b --system -o short-unix 2>/dev/null | head -n 1
+journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)})$")} -n 1; }} |
+    awk -v changed="$changed" '{{ told = told || $1 <= changed; read = NR > 1 && $1 >= changed }}
+        END {{ print read ? "current" : told ? "stale" : "not told" }}'"""
 
     def judge(self, found: Reading) -> Finding:
         """In order when charon lists all as wanted, and has read the file since its last change."""
@@ -101,9 +105,18 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
             return [] if differences is None else [f"charon has loaded {self.end.connection}, which it is to ignore"]
         if differences is None:
             return [f"charon has not loaded {self.end.connection}"]
-        untrapped = [UNTRAPPED] if self.end.start == "trap" and not trapped.strip() else []
+        untrapped = [] if differences else self._untrapped(trapped)
         unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
         return [*differences, *self._missing(held), *self._unread(file), *untrapped, *unsourced]
+
+    def _untrapped(self, trapped: str) -> list[str]:
+        """What is amiss with the trap of a connection that is loaded as wanted."""
+        if self.end.start != "trap":
+            return []
+        sides = [frozenset(map(selector, side.split())) for side in trapped.split("===")]
+        if sides == [frozenset(map(str, side)) for side in (self.end.local_ts, self.end.remote_ts)]:
+            return []
+        return [f"{UNTRAPPED}{f', but for one of an earlier sites.yaml: {trapped.strip()}' if trapped.strip() else ''}"]
 
     def _unread(self, file: str) -> list[str]:
         return ["charon has not read its files since they were changed"] if file.strip() == "stale" else []
@@ -134,7 +147,7 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
 
     def _load(self, problems: Sequence[str]) -> Change:
         name = self.end.connection
-        anew = any(each == UNTRAPPED or each.startswith(UNSOURCED) for each in problems)
+        anew = any(each.startswith((UNTRAPPED, UNSOURCED)) for each in problems)
         return Change(
             summary=f"have charon {'forget' if self._ignored else 'load'} {name}: {problems[0]}",
             apply=(self._as_the_file_says() if self._ignored else self.style.load(name))

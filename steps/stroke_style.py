@@ -145,13 +145,13 @@ class Stroke(Style):
         key = SubjectKeyIdentifier.from_public_key(certificate.public_key())
         return f"{serial_of(certificate)}/{key.digest.hex(':')}"
 
-    def loading(self, connection: str) -> str:
-        """Starting, updating and reloading it."""
-        return f"added configuration .{connection}."
+    def loading(self, connection: str) -> str:  # noqa: ARG002 - `ipsec update` reads all, and tells what has changed
+        """Starting, updating and reloading, of any connection: the file is read whole."""
+        return "(added configuration|deleted connection) .*"
 
     def trapped(self, connection: str) -> str:
         """What is listed below `Routed Connections:`."""
-        routed = "sed -n '/^Routed Connections:/,/^Security/p' | grep -q ROUTED"
+        routed = "sed -n '/^Routed Connections:/,/^Security/s/^[^ ]*{[0-9]*}:   //p'"
         return f"ipsec statusall {quote(connection)} 2>/dev/null | {routed}"
 
     def load(self, connection: str) -> str:

@@ -137,11 +137,14 @@ class Style(ABC):
 
     @abstractmethod
     def loading(self, connection: str) -> str:
-        """What charon logs when it reads a connection: an extended regular expression for a whole line."""
+        """What charon logs when it reads what a connection is in: an extended regular expression for a whole line."""
 
     @abstractmethod
     def trapped(self, connection: str) -> str:
-        """Shell that succeeds where charon waits for a connection's first packet."""
+        """Shell that prints the networks between which charon waits for a connection's first packet.
+
+        Those of this end, `===`, those of the other; nothing where it does not wait.
+        """
 
     @abstractmethod
     def load(self, connection: str) -> str:

@@ -127,11 +127,15 @@ class _Actions:
 
 ACTIONS: Final[Mapping[Start, _Actions]] = {
     "start": _Actions("start", "restart", "start"),
-    "trap": _Actions("trap", "restart", "trap"),
+    "trap": _Actions("trap", "restart", "none"),
     "add": _Actions("none", "clear", "none"),
     "ignore": _Actions("none", "clear", "none"),
 }
-"""What a connection does when it is loaded, when the other end is silent, and when that end closes it."""
+"""What a connection does when it is loaded, when the other end is silent, and when that end closes it.
+
+A trap stays when its tunnel is closed. To set it then would set one as it was when that tunnel began: a tunnel outlives
+the loading of another configuration, and keeps its own.
+"""
 
 
 def _ike_lifetime(ipsec: Ipsec) -> int:

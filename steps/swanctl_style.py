@@ -143,7 +143,8 @@ class Swanctl(Style):
 
     def trapped(self, connection: str) -> str:
         """By its child."""
-        return f"swanctl --list-pols --trap --pretty 2>/dev/null | grep -q {quote(f'/{connection} {{$')}"
+        listed = f"swanctl --list-pols --trap --child {quote(connection)} 2>/dev/null"
+        return f"{listed} | sed -n 's/^  local: *//p; s/^  remote: */=== /p' | tr '\\n' ' '"
 
     def load(self, connection: str) -> str:  # noqa: ARG002 - it loads all and comes back when it has
         """With the credentials that are no longer there taken away."""

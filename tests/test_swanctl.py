@@ -87,7 +87,7 @@ def test_the_file_says_what_the_network_does() -> None:
         "rand_time": "540s",
         "start_action": "trap",
         "dpd_action": "restart",
-        "close_action": "trap",
+        "close_action": "none",
     }
     assert keys(text.split("remote {")[1].split("}")[0]) == {
         "auth": "pubkey",
@@ -254,7 +254,7 @@ def test_a_file_loaded_as_rendered_shows_no_difference(listing: str, *, dynamic:
         ("UNIQUE_REPLACE", "UNIQUE_NO", ["unique: charon has UNIQUE_NO, wanted UNIQUE_REPLACE"]),
         ("mode = TUNNEL", "mode = TRANSPORT", ["child ula-net-vps4: mode: charon has TRANSPORT, wanted TUNNEL"]),
         ("dpd_action = start", "dpd_action = none", ["child ula-net-vps4: dpd action: charon has none, wanted start"]),
-        ("close_action = trap", "close_action = none", ["child ula-net-vps4: close action"]),
+        ("close_action = none", "close_action = trap", ["child ula-net-vps4: close action"]),
         ("3::8e71/128", "3::8e72/128", ["child ula-net-vps4: remote selectors: charon has fdd7:5938:e2e6:3::8e72/128"]),
         ("remote-1 {", "remote-2 {", ["authentication: charon has local-1 public key, remote-2 public key"]),
         (
