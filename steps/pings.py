@@ -35,19 +35,15 @@ def scripts(network: Network, sites: tuple[Site, Site], hosts: Mapping[str, Targ
 
     Raises StepError where a machine that is to prove a gateway is not behind it.
     """
-    both = all(each.lan_host for each in sites)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        sides = list(pool.map(lambda site: _addresses(network, site, hosts if both else None), sites))
+        sides = list(pool.map(lambda site: _addresses(network, site, hosts), sites))
     found = {}
     for here, there in (sides, sides[::-1]):
         destinations = [each for addresses in there.values() for each in addresses]
-        # who has no address that is known speaks from the one that its kernel chooses, for whatever its site has
-        families = {each.version for addresses in here.values() for each in addresses}
         for target, sources in here.items():
-            pairs: list[tuple[Address | None, Address]] = [
-                (source, each) for source in sources for each in destinations if source.version == each.version
-            ]
-            found[target] = _script(pairs or [(None, each) for each in destinations if each.version in families])
+            found[target] = _script(
+                [(source, each) for source in sources for each in destinations if source.version == each.version]
+            )
     return found
 
 
@@ -57,37 +53,34 @@ def lost(said: str) -> str:
     return next((line for line in told if LARGE not in line), told[0] if told else "")
 
 
-def _addresses(network: Network, site: Site, hosts: Mapping[str, Target] | None) -> dict[str, Sequence[Address]]:
-    """Who can ping at a site, by target, with the addresses to do it from; a LAN's machine is asked only by `hosts`."""
+def _addresses(network: Network, site: Site, hosts: Mapping[str, Target]) -> dict[str, Sequence[Address]]:
+    """Who can ping at a site, by target, with the addresses to do it from; a LAN's machine is asked for its own."""
     found: dict[str, Sequence[Address]] = {site.name: network.inner_addresses(site)}
     if not site.lan_host:
         return found
     name = lan_target(site)
-    found[name] = ()
-    if hosts:
-        said = hosts[name].run(_ADDRESSES, purpose="look for its addresses").stdout
-        subnets = [each.network for each in network.own_addresses(site)]
-        found[name] = [each for each in map(ip_address, said.split()) if any(each in subnet for subnet in subnets)]
-        if not found[name]:
-            within = " or ".join(map(str, subnets))
-            raise StepError(catalogue.LAN_HOST_ELSEWHERE, target=name, subnets=within, site=site.name)
+    said = hosts[name].run(_ADDRESSES, purpose="look for its addresses").stdout
+    subnets = [each.network for each in network.own_addresses(site)]
+    found[name] = [each for each in map(ip_address, said.split()) if any(each in subnet for subnet in subnets)]
+    if not found[name]:
+        within = " or ".join(map(str, subnets))
+        raise StepError(catalogue.LAN_HOST_ELSEWHERE, target=name, subnets=within, site=site.name)
     return found
 
 
-def _script(pairs: Sequence[tuple[Address | None, Address]]) -> str:
+def _script(pairs: Sequence[tuple[Address, Address]]) -> str:
     lines = []
     for source, destination in pairs:
-        option, words = (f"-I {source} ", f"{source} ") if source else ("", "")
-        ping = f"ping -{destination.version} -n -q {option}-W 2"
+        ping = f"ping -{destination.version} -n -q -I {source} -W 2"
         count = f"{ping} -i 0.2 -c {PINGS} {destination} 2>&1 | grep 'packets transmitted'"
         large = f"{ping} -c 1 -s {SMALLEST_MTU - _HEADERS[destination.version]} {destination} >/dev/null 2>&1"
         lines += [
             "(",
             f"for _ in 1 2 3 4 5; do {ping} -c 1 {destination} >/dev/null 2>&1 && break; done",
             f"result=$({count} || echo 'no answer')",
-            f'echo "{words}-> {destination}: ${{result%%, time*}}"',
+            f'echo "{source} -> {destination}: ${{result%%, time*}}"',
             f'case "$result" in *" 0% packet loss"*) {large} || {large} || {large} || ',
-            f'    echo "{words}-> {destination}: {LARGE} are lost, small ones are not";; esac',
+            f'    echo "{source} -> {destination}: {LARGE} are lost, small ones are not";; esac',
             ") &",
         ]
     return "{\n" + "\n".join(lines) + "\nwait\n} | sort"

@@ -120,7 +120,10 @@ def test_the_spokes_of_a_hub_reach_each_other_through_it_alone(network: Describe
     told = evidence(done)
     assert set(told) == {"ping through home-vps4", "ping through home-vps5", "ping from vps4 to vps5 through home"}
     lines = told["ping from vps4 to vps5 through home"]
-    for pair in ("vps4: fdd7:5938:e2e6:8e71::1 -> fdd7:5938:e2e6:5::1", "vps5's LAN host: -> fdd7:5938:e2e6:3::8e71"):
+    for pair in (
+        "vps4: fdd7:5938:e2e6:8e71::1 -> fdd7:5938:e2e6:5::1",
+        "vps5's LAN host: fdd7:5938:e2e6:5::10 -> fdd7:5938:e2e6:3::8e71",
+    ):
         assert f"{pair}: 4 packets transmitted, 4 received, 0% packet loss" in lines
     with network.product.lab.capture() as wire:
         ping = "ping -6 -n -q -c 3 -i 0.2 -I fdd7:5938:e2e6:8e71::1 fdd7:5938:e2e6:5::10 | grep -c ' 0% packet loss'"
