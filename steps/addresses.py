@@ -9,13 +9,17 @@ from runbook.resources.address import Address, UnreachableRoute
 from runbook.step import Part, Told, Verdict
 from steps import inherited
 from steps.address_managers import FACTS, MANAGERS, stored_parts
-from steps.outdated_addresses import Outdated, address_command, route_command
+from steps.outdated_addresses import Outdated, address_command, given_facts, given_on, route_command
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from steps.network import Interface, Site, Subnet
+
+
+_KEPT: Final = tuple(each.kept for each in MANAGERS.values())
+"""Patterns of our files, one for each manager of addresses."""
 
 
 class AddingAddresses(Section):
@@ -48,10 +52,13 @@ class AddingAddresses(Section):
 
     name: ClassVar[str] = "addresses"
     title: ClassVar[str] = "Adding IP addresses"
-    facts: ClassVar[str] = f"{HOST_ADDRESSES}{FACTS}"
+    facts: ClassVar[str] = f"{HOST_ADDRESSES}{FACTS}{given_facts(_KEPT)}"
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """The addresses for every boot, then live; where the first must not be, nothing is touched."""
+        """What goes; the addresses for every boot, then live. Where these must not be stored, nothing is touched.
+
+        What goes is told by the files that were stored before, so it goes first: whatever cuts the rest off.
+        """
         site = self.site(target)
         addresses, refused = self.addresses(site), self.refused(site)
         missing = [str(each) for each in site.addresses if each not in own_addresses(site, facts)]
@@ -60,11 +67,10 @@ class AddingAddresses(Section):
         if any(isinstance(each, Told) for each in stored):
             return [*outer, *self._taken(site, facts), *stored]
         by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
-        live = [Address(address, interface) for address, interface in addresses]
+        live = [Address(each, interface, given_on(each, facts) - {interface}) for each, interface in addresses]
         routes = [UnreachableRoute(str(each)) for each in refused]
         added = (*(address_command(*each) for each in addresses), *map(route_command, refused))
-        outdated = Outdated(added, tuple(each.kept for each in MANAGERS.values()))
-        return [*outer, *self._taken(site, facts), *stored, by_hand, *live, *routes, outdated]
+        return [*outer, *self._taken(site, facts), Outdated(added, _KEPT), *stored, by_hand, *live, *routes]
 
     def addresses(self, site: Site) -> Sequence[tuple[Interface, str]]:
         """Each address of the site with the interface that carries it."""

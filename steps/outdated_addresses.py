@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv6Interface
+from ipaddress import IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Final
 
 from runbook.resources.address import UnreachableRoute
@@ -12,10 +12,27 @@ from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from runbook.script import Reading
     from steps.network import Interface, Subnet
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
+_GIVEN: Final = "addresses_given="
+
+
+def given_facts(files: Sequence[str]) -> str:
+    """Shell that prints the addresses in our files as they are, each with its interface."""
+    return f"""\
+printf '{_GIVEN}%s\\n' "$(cat {" ".join(files)} 2>/dev/null |
+    sed -nE 's/^ *(up|#) ip -[46] address replace ([^ ]*) dev ([^ ]*).*/\\2,\\3/p' | tr '\\n' ' ')"
+"""
+
+
+def given_on(address: Interface, facts: Mapping[str, str]) -> frozenset[str]:
+    """The interfaces on which our files, as they are, have an address given."""
+    given = (each.split(",") for each in facts.get(_GIVEN[:-1], "").split())
+    return frozenset(name for written, name in given if ip_interface(written).ip == address.ip)
 
 
 def address_command(address: Interface, interface: str) -> str:

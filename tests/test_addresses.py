@@ -18,7 +18,7 @@ from runbook.target import Target
 from steps.address_managers import MANAGERS
 from steps.addresses import AddingAddresses
 from steps.ifupdown import INTERFACES
-from steps.outdated_addresses import Outdated
+from steps.outdated_addresses import Outdated, given_facts, given_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp
     was = host.sh(state)
     target = Target(host, str(tmp_path / "images"))
     assert in_order(look(target, [outdated(EARLIER)]))
-    parts: list[Part] = [File(INTERFACES, LATER.encode()), outdated(LATER)]
+    parts: list[Part] = [outdated(LATER), File(INTERFACES, LATER.encode())]
     assert in_order(make(target, parts, "1"))
     now = host.sh(state)
     gone = ("fdd7:5938:e2e6:1::1", "10.0.1.1/32", "10.0.9.0/24")
@@ -136,6 +136,23 @@ def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp
     assert [each for each in (*gone, *kept) if each in now] == list(kept)
     unmake(target, "1")
     assert sorted(host.sh(state).splitlines()) == sorted(was.splitlines())
+
+
+def test_an_address_that_our_file_has_on_another_interface_moves_and_goes_back(host: Namespace, tmp_path: Path) -> None:
+    there = EARLIER.replace("iface d0", "iface d1").replace("dev d0", "dev d1")
+    (host.etc / "network" / "interfaces.d").mkdir(parents=True)
+    (host.etc / "network" / "interfaces.d" / "ipsec-runbook").write_text(there)
+    host.sh("\n".join(line.split("up ", 1)[1] for line in there.splitlines() if " up ip" in line))
+    was = host.sh(STATE)
+    facts = dict([host.sh(given_facts([INTERFACES])).strip().split("=", 1)])
+    leaving = given_on(OURS.address, facts) - {"d0"}
+    assert leaving == {"d1"}
+    parts: list[Part] = [outdated(EARLIER), File(INTERFACES, EARLIER.encode()), replace(OURS, leaving=leaving)]
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(make(target, parts, "1"))
+    assert host.sh("ip -6 -o address show to fdd7:5938:e2e6:3::1 | cut -d' ' -f2") == "d0\n"
+    unmake(target, "1")
+    assert sorted(host.sh(STATE).splitlines()) == sorted(was.splitlines())
 
 
 @pytest.mark.parametrize(

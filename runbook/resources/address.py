@@ -21,6 +21,8 @@ class Address(Part):
 
     address: IPv4Interface | IPv6Interface
     interface: str
+    leaving: frozenset[str] = frozenset()
+    """Interfaces that another part takes it from."""
 
     @property
     def key(self) -> str:
@@ -40,7 +42,7 @@ class Address(Part):
         """In order when just this interface has it, and it is not in doubt."""
         lines = found.text.splitlines()
         line = next((each for each in lines if each.startswith(f"{self.interface} ")), "")
-        others = [each.split()[0] for each in lines if each != line]
+        others = [name for name in (each.split()[0] for each in lines if each != line) if name not in self.leaving]
         if others:
             return self.unknown(
                 f"{self.address.ip} is on {', '.join(others)} already; name that interface in sites.yaml, or remove it"
