@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from steps.network import Interface, Subnet
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
+_THEIRS: Final = "/etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network"
+"""Where an admin has a host's addresses given at boot."""
 _GIVEN: Final = "addresses_given="
 
 
@@ -48,7 +50,10 @@ def route_command(refused: Subnet) -> str:
 
 @dataclass(frozen=True)
 class Outdated(Part):
-    """Addresses and routes that our files, as they were before, have had the host take, and that are not wanted now."""
+    """Addresses and routes that our files, as they were before, have had the host take, and that are not wanted now.
+
+    An address that the admin's own files give, too, was there without us, and stays.
+    """
 
     wanted: tuple[str, ...] = field(repr=False)
     """The commands of those that are."""
@@ -63,10 +68,12 @@ class Outdated(Part):
     def probe(self) -> str:
         """The commands in the files whose result is live."""
         return f"""\
+theirs=$(find {_THEIRS} -type f ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {{}} + 2>/dev/null)
 cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in
-            address) "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " ;;
+            address) ! printf '%s\\n' "$theirs" | grep -qwF -- "${{one%/*}}" &&
+                "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " ;;
             route) "$ip" "$family" route show table main type "$one" "$two" | grep "metric $four" ;;
             *) false ;;
         esac >/dev/null || continue
