@@ -9,7 +9,7 @@ from runbook.resources.address import Address, UnreachableRoute
 from runbook.step import Part, Told, Verdict
 from steps import inherited
 from steps.address_managers import FACTS, MANAGERS, stored_parts
-from steps.outdated_addresses import Outdated, address_command, given_facts, given_on, route_command
+from steps.outdated_addresses import Outdated, address_command, given_facts, leaving, route_command
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ class AddingAddresses(Section):
         if any(isinstance(each, Told) for each in stored):
             return [*outer, *self._taken(site, facts), *stored]
         by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
-        live = [Address(each, interface, given_on(each, facts) - {interface}) for each, interface in addresses]
+        leave = leaving(addresses, facts)
+        subnets = {each.ip: each.network for each in self.network.own_addresses(site)}
+        live = [Address(each, interface, leave, subnets.get(each.ip)) for each, interface in addresses]
         routes = [UnreachableRoute(str(each)) for each in refused]
         added = (*(address_command(*each) for each in addresses), *map(route_command, refused))
         return [*outer, *self._taken(site, facts), Outdated(added, _KEPT), *stored, by_hand, *live, *routes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv6Interface, ip_interface
+from ipaddress import IPv6Interface
 from typing import TYPE_CHECKING, Final
 
 from runbook.resources.address import UnreachableRoute
@@ -18,23 +18,30 @@ if TYPE_CHECKING:
     from steps.network import Interface, Subnet
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
-_THEIRS: Final = "/etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network"
+_READ_THEIRS: Final = """\
+theirs=$(find /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network -type f \\
+    ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {} + 2>/dev/null)"""
 """Where an admin has a host's addresses given at boot."""
 _GIVEN: Final = "addresses_given="
 
 
 def given_facts(files: Sequence[str]) -> str:
-    """Shell that prints the addresses in our files as they are, each with its interface."""
+    """Shell that prints the addresses in our files as they are and not in the admin's, each with its interface."""
     return f"""\
+{_READ_THEIRS}
 printf '{_GIVEN}%s\\n' "$(cat {" ".join(files)} 2>/dev/null |
-    sed -nE 's/^ *(up|#) ip -[46] address replace ([^ ]*) dev ([^ ]*).*/\\2,\\3/p' | tr '\\n' ' ')"
+    sed -nE 's/^ *(up|#) ip -[46] address replace ([^ ]*) dev ([^ ]*).*/\\2,\\3/p' |
+    while IFS=, read -r address interface; do
+        printf '%s\\n' "$theirs" | grep -qwF -- "${{address%/*}}" || printf '%s,%s ' "$address" "$interface"
+    done)"
 """
 
 
-def given_on(address: Interface, facts: Mapping[str, str]) -> frozenset[str]:
-    """The interfaces on which our files, as they are, have an address given."""
+def leaving(wanted: Sequence[tuple[Interface, str]], facts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """The interfaces, and how an address is written there, from which `Outdated` takes what is not wanted there."""
     given = (each.split(",") for each in facts.get(_GIVEN[:-1], "").split())
-    return frozenset(name for written, name in given if ip_interface(written).ip == address.ip)
+    stays = {(interface, str(address)) for address, interface in wanted}
+    return frozenset((interface, address) for address, interface in given if (interface, address) not in stays)
 
 
 def address_command(address: Interface, interface: str) -> str:
@@ -68,7 +75,7 @@ class Outdated(Part):
     def probe(self) -> str:
         """The commands in the files whose result is live."""
         return f"""\
-theirs=$(find {_THEIRS} -type f ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {{}} + 2>/dev/null)
+{_READ_THEIRS}
 cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in

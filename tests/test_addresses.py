@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +18,7 @@ from runbook.target import Target
 from steps.address_managers import MANAGERS
 from steps.addresses import AddingAddresses
 from steps.ifupdown import INTERFACES
-from steps.outdated_addresses import Outdated, given_facts, given_on
+from steps.outdated_addresses import Outdated, given_facts, leaving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +101,25 @@ def test_an_ipv4_address_and_its_peers_route_are_had_and_given_back(
     assert host.sh(V4_STATE) == was
 
 
+@pytest.mark.parametrize("there", ["10.0.1.1/24", "fdd7:5938:e2e6:3::1/64"])
+def test_an_address_that_is_there_in_a_network_of_the_admins_stays_in_it(
+    host: Namespace, tmp_path: Path, there: str
+) -> None:
+    host.sh(f"ip address add {there} dev d0")
+    wanted = Address(ip_interface(ip_interface(there).ip), "d0", within=ip_interface(there).network)
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(make(target, [wanted], "1"))
+    assert f" {there} " in host.sh("ip -o address show d0")
+    assert str(wanted.address) not in host.sh("ip -o address show d0")
+
+
+def test_an_ipv4_address_in_a_larger_network_than_planned_is_left_alone(host: Namespace, tmp_path: Path) -> None:
+    host.sh("ip address add 10.0.1.1/16 dev d0")
+    (finding,) = look(Target(host, str(tmp_path / "images")), [V4])
+    assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
+    assert "d0 has it as 10.0.1.1/16: write that in sites.yaml" in finding.note
+
+
 EARLIER = """\
 # managed by ipsec-runbook: made from sites.yaml
 
@@ -145,9 +164,9 @@ def test_an_address_that_our_file_has_on_another_interface_moves_and_goes_back(h
     host.sh("\n".join(line.split("up ", 1)[1] for line in there.splitlines() if " up ip" in line))
     was = host.sh(STATE)
     facts = dict([host.sh(given_facts([INTERFACES])).strip().split("=", 1)])
-    leaving = given_on(OURS.address, facts) - {"d0"}
-    assert leaving == {"d1"}
-    parts: list[Part] = [outdated(EARLIER), File(INTERFACES, EARLIER.encode()), replace(OURS, leaving=leaving)]
+    leave = leaving([(OURS.address, "d0")], facts)
+    assert ("d1", "fdd7:5938:e2e6:3::1/128") in leave
+    parts: list[Part] = [outdated(EARLIER), File(INTERFACES, EARLIER.encode()), replace(OURS, leaving=leave)]
     target = Target(host, str(tmp_path / "images"))
     assert in_order(make(target, parts, "1"))
     assert host.sh("ip -6 -o address show to fdd7:5938:e2e6:3::1 | cut -d' ' -f2") == "d0\n"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv6Interface, ip_network
+from ipaddress import IPv6Interface, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Interface
+    from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
     from runbook.script import Reading
 
@@ -21,8 +21,10 @@ class Address(Part):
 
     address: IPv4Interface | IPv6Interface
     interface: str
-    leaving: frozenset[str] = frozenset()
-    """Interfaces that another part takes it from."""
+    leaving: frozenset[tuple[str, str]] = frozenset()
+    """Interfaces, and how the address is written there, from which another part takes it."""
+    within: IPv4Network | IPv6Network | None = None
+    """The network that a single address is in: where the interface has it with that already, it stays as it is."""
 
     @property
     def key(self) -> str:
@@ -40,26 +42,28 @@ class Address(Part):
 
     def judge(self, found: Reading) -> Finding:
         """In order when just this interface has it, and it is not in doubt."""
-        lines = found.text.splitlines()
-        line = next((each for each in lines if each.startswith(f"{self.interface} ")), "")
-        others = [name for name in (each.split()[0] for each in lines if each != line) if name not in self.leaving]
+        there = [each for each in map(str.split, found.text.splitlines()) if (each[0], each[2]) not in self.leaving]
+        others = [each[0] for each in there if each[0] != self.interface]
         if others:
             return self.unknown(
                 f"{self.address.ip} is on {', '.join(others)} already; name that interface in sites.yaml, or remove it"
             )
-        words = line.split()
-        sure = not self._nodad or ("nodad" in words and not {"tentative", "dadfailed"} & {*words})
-        if str(self.address) in words and sure:
+        own = [each for each in there if each[0] == self.interface]
+        if any(self._sure(each) and each[2] == str(self._as_in(each)) for each in own):
             return self.in_order()
+        words = own[0] if own else []
+        wanted = self._as_in(words) if words else self.address
+        if words and wanted.version == 4 and ip_interface(words[2]).network.prefixlen < wanted.network.prefixlen:  # noqa: PLR2004 - IPv4
+            return self.unknown(f"{self.interface} has it as {words[2]}: write that in sites.yaml, or change it there")
         device = quote(self.interface)
         change = Change(
-            summary=f"add {self.address} to {self.interface}",
+            summary=f"add {wanted} to {self.interface}",
             # neither its prefix length nor a failed detection can be changed where it stands (ip-address(8))
-            apply=f"{self._remove(words)}{self._ip} address replace {self.address} dev {device}{self._nodad}",
-            undo=self._undo(words),
-            diff=(f"- {line}\n" if line else "") + f"+ {self.interface} {self.address}{self._nodad}",
+            apply=f"{self._remove(words)}{self._ip} address replace {wanted} dev {device}{self._nodad}",
+            undo=self._undo(wanted, words),
+            diff=(f"- {' '.join(words)}\n" if words else "") + f"+ {self.interface} {wanted}{self._nodad}",
         )
-        return self.drift(change) if line else self.absent(change)
+        return self.drift(change) if words else self.absent(change)
 
     @property
     def _ip(self) -> str:
@@ -69,6 +73,16 @@ class Address(Part):
     def _nodad(self) -> str:
         return " nodad" if isinstance(self.address, IPv6Interface) else ""
 
+    def _sure(self, words: list[str]) -> bool:
+        return not self._nodad or ("nodad" in words and not {"tentative", "dadfailed"} & {*words})
+
+    def _as_in(self, words: list[str]) -> IPv4Interface | IPv6Interface:
+        """The address as it is to be where it is found."""
+        found = ip_interface(words[2])
+        single = self.address.network.prefixlen == self.address.max_prefixlen
+        stays = single and self.within and found.network.prefixlen >= self.within.prefixlen
+        return found if stays else self.address
+
     def _remove(self, words: list[str]) -> str:
         """Shell that takes away the address as found, if it was."""
         if not words:
@@ -76,9 +90,9 @@ class Address(Part):
         was = words[2]
         return f"{self._ip} address del {quote(was)} dev {quote(self.interface)} 2>/dev/null || true\n"
 
-    def _undo(self, words: list[str]) -> str:
+    def _undo(self, wanted: IPv4Interface | IPv6Interface, words: list[str]) -> str:
         device = quote(self.interface)
-        remove = f"{self._ip} address del {self.address} dev {device} 2>/dev/null || true"
+        remove = f"{self._ip} address del {wanted} dev {device} 2>/dev/null || true"
         if not words:
             return remove
         was = words[2]
