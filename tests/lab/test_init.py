@@ -263,13 +263,15 @@ def test_apply_leads_from_there_to_the_ping(newcomer: Newcomer, joined: str) -> 
 @pytest.mark.usefixtures("joined")
 def test_on_hosts_that_are_joined_already_what_is_there_is_named(lab: Lab, other: Newcomer) -> None:
     lab.root("home", "ip -6 route add fdd7:5938:e2e6:99::/64 dev eth1")
+    lab.root("vps4", "ip -6 route add fdd7:5938:e2e6:98::/64 dev eth0")
     done = other.pipes("init", *FLAGS)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "strongSwan, with the connections ula-net-vps4; they stay as they are" in said
     assert "leads to this host, where nginx(nginx.service) answers" in said
-    assert said.count("has a route into") == 1
+    assert said.count("has a route into") == 2
     assert "! home has a route into fdd7:5938:e2e6::/48 already: fdd7:5938:e2e6:99::/64 over eth1" in said
+    assert "! vps4 has a route into fdd7:5938:e2e6::/48 already: fdd7:5938:e2e6:98::/64 over eth0" in said
 
 
 @pytest.mark.usefixtures("joined")

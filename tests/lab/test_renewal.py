@@ -263,10 +263,11 @@ class Machine(Host):
         return Answer(done.stdout, done.stderr, done.returncode, 0.0)
 
 
+@pytest.mark.parametrize("host", SITES)
 def test_systemd_renews_twice_a_day_as_it_is_told_and_then_no_more(
-    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    machine = Machine(product.lab, "lan")
+    machine = Machine(product.lab, host)
     stub = "#!/bin/sh\nprintf '%s\\n' \"$@\" >>/tmp/ran; exit $(cat /tmp/code)\n"
     machine.root(
         f"printf %s {shlex.quote(stub)} >/usr/local/bin/stub; chmod 755 /usr/local/bin/stub; echo 0 >/tmp/code"

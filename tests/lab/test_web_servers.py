@@ -132,16 +132,22 @@ def test_taken_back_they_are_as_they_were(product: Product, before: dict[str, di
 def test_another_program_on_port_80_is_named_and_left_alone(
     product: Product, before: dict[str, dict[str, str]]
 ) -> None:
-    assert before
     lab = product.lab
-    lab.root("home", "systemctl stop nginx; systemd-run -q --unit other systemd-socket-activate -l 80 --inetd -a cat")
-    lab.root("home", "until ss -Hltn 'sport = :80' | grep -q .; do sleep 0.1; done")
+    for host in before:
+        lab.root(host, "systemctl stop nginx; systemd-run -q --unit other systemd-socket-activate -l 80 --inetd -a cat")
+        lab.root(host, "until ss -Hltn 'sport = :80' | grep -q .; do sleep 0.1; done")
     try:
         done = product.apply()
     finally:
-        lab.root("home", "systemctl stop other; systemctl start nginx")
+        now = {host: lab.root(host, "systemctl is-active other", check=False).stdout for host in before}
+        for host in before:
+            lab.root(host, "systemctl stop other; systemctl start nginx")
     assert done.code == 1
-    told = next(each for each in done.document["failures"] if each["target"] == "home" and each["step"] == "nginx")
-    assert "systemd-socket" in told["error"]
-    assert "(other.service)" in told["error"]
+    assert now == {"home": "active\n", "vps4": "active\n"}
+    told = {each["target"]: each["error"] for each in done.document["failures"] if each["step"] == "nginx"}
+    assert set(told) == set(before)
+    for error in told.values():
+        assert "systemd-socket" in error
+        assert "(other.service)" in error
     assert visited(product, "home", "home.example.test") == "home's own site"
+    assert visited(product, "vps4", "shop.example.test") == "the shop"
