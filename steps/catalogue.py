@@ -170,6 +170,15 @@ NGINX_REFUSES: Final = Entry(
     "on the host: nginx -t",
     "mend what it names, then: {again}",
 )
+NGINX_MODULES: Final = Entry(
+    "nginx-modules",
+    "{packages}: built for the nginx that is there, and would go with it when nginx comes from {where}, so nothing is "
+    "touched",
+    "they are modules of nginx, which one of your sites may use",
+    "on the host: apt-cache rdepends --installed {packages}; nginx -T | grep -n load_module",
+    "if none of your sites needs them, as root on the host: apt-get remove {packages}; if one does, leave nginx where "
+    "it is from (`nginx` in sites.yaml); then: {again}",
+)
 PORT_TAKEN: Final = Entry(
     "web-port-taken",
     "{program} listens there already; web servers other than nginx are not supported",

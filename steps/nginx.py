@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.resources.file import Absent, Directory, File
-from runbook.resources.package_from import PackagesFrom
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Check, Part, Proof, Told, Verdict
@@ -48,8 +47,10 @@ class NginxForAcme(Section):
 
     With `nginx: {repository: nginx.org}` it is nginx.org's mainline. Its signing keys are fetched, and refused unless
     their fingerprints are those known and the repository is signed by them; only then is apt told of it (`Signed-By`),
-    and that nothing but nginx comes from there. A Debian nginx moves over with its configuration, and rollback brings
-    it back. By hand: https://nginx.org/en/linux_packages.html#Debian.
+    and that nothing but nginx comes from there. A Debian nginx moves over with its configuration, and back when
+    sites.yaml says so no more; a repository of your own is left as it is. Before either, the nginx that would come is
+    asked whether it takes the configuration, and its modules, which are built for one nginx alone, are left to you to
+    remove. By hand: https://nginx.org/en/linux_packages.html#Debian.
 
     With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is installed.
 
@@ -68,27 +69,28 @@ class NginxForAcme(Section):
         if others := nginx_sites.strangers(facts.get("web_programs", "").split()):
             return [Told("port 80", Verdict.UNKNOWN, StepError(catalogue.PORT_TAKEN, program=", ".join(others)))]
         site = self.site(target)
-        packages = nginx_package.packages(self.network.nginx, facts)
-        files = self._files(site, facts, packages[-1])
+        if modules := nginx_package.in_the_way(self.network.nginx, facts):
+            return modules
+        files = self._files(site, facts)
         read = [each.server.file if isinstance(each, PassedOn) else each.path for each in files]
         return [
-            *packages,
+            *nginx_package.packages(self.network.nginx, facts),
             *([Directory(f"{WEBROOT}{CHALLENGES.rstrip('/')}"), NoChallenges()] if self.serves(site) else []),
             *files,
             Service("nginx.service"),
-            NginxLoaded(tuple(read), tuple(each.key for each in files)),
+            NginxLoaded(tuple(read), (nginx_package.PACKAGE, *(each.key for each in files))),
         ]
 
-    def _files(self, site: Site, facts: Mapping[str, str], package: Part) -> list[File | Absent | SetAside | PassedOn]:
+    def _files(self, site: Site, facts: Mapping[str, str]) -> list[File | Absent | SetAside | PassedOn]:
         """Our server, or where a server of the admin's has the name, what that one includes."""
-        others, shared = servers(facts), beside(facts)
+        others, shared, debians = servers(facts), beside(facts), not self.network.nginx.url
         if theirs := of_name(others, site.fqdn):
             included = File(INCLUDED, f"{_HEAD}{self._location(site)}".encode())
             ours = [Absent(each, f"{theirs.file} serves {site.fqdn} now") for each in (CONF, shared)]
-            return [*default_servers(facts, package), *ours, included, PassedOn(theirs, site.fqdn)]
+            return [*default_servers(facts, debians=debians), *ours, included, PassedOn(theirs, site.fqdn)]
         path, gone = (shared, CONF) if others else (CONF, shared)
         return [
-            *default_servers(facts, package),
+            *default_servers(facts, debians=debians),
             *inherited.web_server(facts, CONF),
             Absent(gone, f"it is {path} now"),
             File(path, self._conf(site, facts).encode(), validator=judged_in_place(path, "" if others else DEFAULT)),
@@ -156,13 +158,13 @@ class NginxForAcme(Section):
         return run
 
 
-def default_servers(facts: Mapping[str, str], package: Part) -> list[Absent]:
+def default_servers(facts: Mapping[str, str], *, debians: bool) -> list[Absent]:
     """The packages' own default servers, which would answer in place of ours, or of the admin's."""
-    why, debians = "its default server would answer in our place", not isinstance(package, PackagesFrom)
-    found = [] if servers(facts) else [Absent(DEFAULT, why, (package.key,) if debians else ())]
+    why, brings = "its default server would answer in our place", (nginx_package.PACKAGE,)
+    found = [] if servers(facts) else [Absent(DEFAULT, why, brings if debians else ())]
     if debians or nginx_sites.DEFAULT_OF_NGINX_ORG in facts.get("web_own", "").split():
         return found
-    return [*found, Absent(nginx_sites.DEFAULT_OF_NGINX_ORG, why, (package.key,))]
+    return [*found, Absent(nginx_sites.DEFAULT_OF_NGINX_ORG, why, brings)]
 
 
 _HEAD: Final = "# managed by ipsec-runbook: answers the certificate authority's challenges, and nothing else\n"

@@ -29,11 +29,32 @@ rm -rf -- "$copy"
 [ "$judged" = 0 ]"""
 
 
+TAKES_WHAT_STANDS: Final = """\
+if [ -e /etc/nginx/nginx.conf ]; then
+    # shellcheck disable=SC2086 # a list of names
+    unpack "$@" $coming
+    # one whose syntax is ok wants directories and libraries, which come with it
+    said=$("$tried/usr/sbin/nginx" -t -c /etc/nginx/nginx.conf 2>&1) || case $said in
+        *'syntax is ok'* | *'shared libraries'*) ;;
+        *)
+            printf '%s\\n' "$said" 'the nginx that would come refuses the configuration that is there' >&2
+            exit 1
+            ;;
+    esac
+fi
+"""
+"""Shell that fails where the nginx that would come does not take the configuration of the one that serves."""
+
+_SAME: Final = """\
+[ "$(readlink "/proc/$(cat /run/nginx.pid 2>/dev/null)/exe")" = "$(readlink -f "$(command -v nginx)")" ]"""
+"""Whether the nginx that runs is the one that is installed."""
+
 _LOADED: Final = """\
 command -v nginx >/dev/null || { echo 'not installed'; exit 0; }
 master=$(cat /run/nginx.pid 2>/dev/null)
 [ -n "$master" ] || { echo 'not running'; exit 0; }
 nginx -t -q 2>/dev/null || { echo 'invalid configuration'; exit 0; }
+@SAME || { echo 'that of an nginx which is installed no more'; exit 0; }
 newest=$(for file; do stat -L -c %.Z "$file" 2>/dev/null || :; done | sort -n | tail -n 1)
 boot=$(for _ in 1 2 3; do
     read -r up _ </proc/uptime; now=$(date +%s.%N); read -r later _ </proc/uptime
@@ -45,7 +66,7 @@ tr ' ' '\\n' <"/proc/$master/task/$master/children" | while read -r pid; do
     sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20
 done | sort -n | head -n 1 | awk -v boot="$boot" -v hz="$(getconf CLK_TCK)" -v newest="${newest:-0}" '
     { started = boot + $1 / hz }
-    END { print (NR && started >= newest) ? "current" : "stale" }'"""
+    END { print (NR && started >= newest) ? "current" : "stale" }'""".replace("@SAME", _SAME)
 """The running workers' start beside the last change of the files that they should have read (proc(5), stat(1)).
 A change time, not a modification time: a file put back by rollback keeps its old modification time. The two clocks are
 read together, and the closest of three readings counts: on a busy host much time can pass between them."""
@@ -76,7 +97,7 @@ class NginxLoaded(Part):
         if state == "invalid configuration":
             return self.unknown(StepError(catalogue.NGINX_REFUSES))
         change = self._load(state)
-        return self.drift(change) if state == "stale" else self.absent(change)
+        return self.absent(change) if state.startswith("not ") else self.drift(change)
 
     def again(self, found: Reading) -> Finding:
         """The files are about to change, so it must load them."""
@@ -84,9 +105,10 @@ class NginxLoaded(Part):
 
     def _load(self, state: str) -> Change:
         current = f'[ "$( ( {self.probe()}\n) )" = current ]'
+        load = f"if {_SAME}; then systemctl reload nginx.service; else systemctl restart nginx.service; fi >&2"
         wait = f"for _ in 1 2 3 4 5 6 7 8 9 10; do ! {current} || exit 0; sleep 0.3; done\nexit 1"
         return Change(
             summary=f"load the configuration (it is {state})",
-            apply=f"nginx -t -q\nsystemctl reload-or-restart nginx.service >&2\n{wait}",
-            settle="! systemctl is-active --quiet nginx.service || systemctl reload nginx.service >&2",
+            apply=f"nginx -t -q\n{load}\n{wait}",
+            settle=f"if systemctl is-active --quiet nginx.service; then\n{load}\nfi",
         )

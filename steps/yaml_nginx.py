@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 NGINX: Final = Keys(
     {
         "repository": (
-            "`debian` (the default), `nginx.org` for its mainline, or the URL of a mirror of that. The signing keys "
-            "are verified before anything trusts them, and nothing but nginx is taken from there."
+            "`debian` (the default: what the host has, or Debian's again where this key has said otherwise before), "
+            "`nginx.org` for its mainline, or the URL of a mirror of that. The signing keys are verified before "
+            "anything trusts them, and nothing but nginx is taken from there."
         ),
     },
     {

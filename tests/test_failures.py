@@ -274,7 +274,7 @@ sys.stdin.read()
 @needs_root
 def test_an_installation_that_was_cut_off(host: Scratch, apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where finishing it does not help either."""
-    monkeypatch.setattr("runbook.resources.package._CONFIGURE", "echo 'E: dpkg was interrupted' >&2; false")
+    monkeypatch.setattr("runbook.resources.package.CONFIGURE", "echo 'E: dpkg was interrupted' >&2; false")
     (apt / "var/lib/dpkg/updates/0000").write_text("Package: half\n")
     told_as(install(host), complaints.DPKG_INTERRUPTED)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from runbook.errors import UsageError
-from runbook.resources.file import File
+from runbook.resources.file import Absent, File
 from runbook.resources.package import Packages
+from runbook.resources.package_back import PackagesBack
 from runbook.resources.package_from import PackagesFrom
 from runbook.resources.signing_key import SigningKey
+from runbook.step import Told
 from steps.nginx import NginxForAcme
+from steps.nginx_package import FACTS, KEYRING, PIN, SOURCE
 from steps.nginx_sites import strangers
 from steps.sites_yaml import load
 
@@ -97,3 +101,52 @@ def test_who_has_port_80_is_named_with_its_unit() -> None:
     said = ["nginx(nginx.service)", "apache2(apache2.service)", "docker-proxy(docker.service)", "caddy(process-7)"]
     assert strangers(said) == ["apache2 (apache2.service)", "docker-proxy (docker.service)", "caddy (process-7)"]
     assert strangers(["nginx(docker-4bc8.scope)"]) == ["nginx (docker-4bc8.scope)"]
+
+
+ORG = "https://nginx.org/packages/mainline/debian"
+OURS = {"nginx_ours": f"{SOURCE} {PIN} {KEYRING} ", "nginx_origin": ORG}
+
+
+@pytest.mark.parametrize("section", ["", "nginx:\n  repository: debian\n"])
+def test_where_we_had_put_another_repository_it_is_debians_again(tmp_path: Path, section: str) -> None:
+    parts = stated(tmp_path, section, **OURS)
+    (package,) = (part for part in parts if isinstance(part, PackagesBack))
+    assert package.origin == ORG
+    gone = [part.path for part in parts if isinstance(part, Absent) and part.path.startswith("/etc/apt/")]
+    assert gone == [SOURCE, PIN, KEYRING]
+    assert parts.index(package) == 0, "its source goes once nothing is from there any more"
+
+
+def told_of(directory: Path, files: dict[str, str]) -> dict[str, str]:
+    """The facts of a host that has these files below /etc/apt."""
+    for name, text in files.items():
+        path = directory / "apt" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    script = FACTS.replace("/etc/apt", str(directory / "apt"))
+    said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    pairs = (line.partition("=") for line in said.replace(str(directory), "/etc").splitlines())
+    return {name: value for name, _, value in pairs}
+
+
+def test_a_repository_that_the_admin_has_named_is_his(tmp_path: Path) -> None:
+    named = f"URIs: {ORG}\n"
+    ours = {SOURCE.removeprefix("/etc/apt/"): named, KEYRING.removeprefix("/etc/apt/"): ""}
+    found = told_of(tmp_path / "ours", ours)
+    assert (found["nginx_origin"], found["nginx_ours"].split()) == (ORG, [SOURCE, KEYRING])
+    assert told_of(tmp_path / "his", {"sources.list.d/nginx.sources": named})["nginx_ours"] == ""
+    both = told_of(tmp_path / "both", {**ours, "sources.list": f"deb {ORG} trixie nginx\n"})
+    assert (both["nginx_origin"], both["nginx_ours"].split()) == ("", [SOURCE, KEYRING])
+
+
+def test_modules_stand_in_the_way_of_the_other_nginx_alone(tmp_path: Path) -> None:
+    bound = {"nginx_bound": "libnginx-mod-http-echo nginx-full "}
+    (told,) = stated(tmp_path, "nginx:\n  repository: nginx.org\n", **bound)
+    assert isinstance(told, Told)
+    assert "libnginx-mod-http-echo nginx-full: " in str(told.note)
+    assert len(stated(tmp_path, "", **bound)) > 1
+    theirs = {"nginx_bound": "nginx-module-njs "}
+    assert len(stated(tmp_path, "nginx:\n  repository: nginx.org\n", **theirs, **OURS)) > 1
+    (told,) = stated(tmp_path, "", **theirs, **OURS)
+    assert "nginx-module-njs: " in str(told.note)
+    assert len(stated(tmp_path, "", **theirs)) > 1

@@ -22,6 +22,7 @@ from runbook.step import CONTROLLER
 from steps import certificate_request, pki, private_ca
 from steps.apparmor import Access
 from steps.csr import CsrGeneration
+from steps.nginx_package import KEYRING, PIN, SOURCE
 from steps.procedure import procedure
 from steps.sites_yaml import load
 from steps.styles import STYLES
@@ -47,6 +48,8 @@ FACTS: Final[Sequence[Mapping[str, str]]] = (
         "addresses_by_ifupdown": "lo eth0",
         "uplinks_by_ra": "eth0",
         "nginx_by_hand": "/etc/nginx/sites-enabled/default_server.conf",
+        "nginx_ours": f"{SOURCE} {PIN} {KEYRING}",
+        "nginx_origin": "https://nginx.org/packages/mainline/debian",
         **{f"firewall_{kind}_{family}": SURVEY for kind in ("live", "stored") for family in (4, 6)},
     },
     {
@@ -62,6 +65,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Directory": ("absent\n", "directory 777 root:root\n"),
     "Packages": ("nginx\n", "charon-systemd\n-strongswan-charon\n"),
     "PackagesFrom": ("nginx\n", "=nginx\n-nginx-common\n"),
+    "PackagesBack": ("nginx\n", "=nginx\n"),
     "SigningKey": ("absent\n", "file 644 root:root\nsome other\n"),
     "Service": SERVICES,
     "Masked": SERVICES,

@@ -19,9 +19,9 @@ LOCK_SECONDS = 300
 APT = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
 OPTIONS = "--no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
-_CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
+CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
 
-_LEFT = """\
+LEFT = """\
 while read -r path; do
     made="$image/left.$index.$(printf %s "$path" | tr / _)"
     if [ -d "$path" ]; then rmdir --ignore-fail-on-non-empty -- "$path"
@@ -31,7 +31,7 @@ done <"$image/left.$index"
 """Takes away what the packages left behind, where it was not there before and is as they made it.
 Of an installation that was cut off there is no record of how they made it: nothing but it was there to make it."""
 
-_SEEN = """\
+SEEN = """\
 while read -r path; do
     [ ! -f "$path" ] || sha256sum <"$path" >"$image/left.$index.$(printf %s "$path" | tr / _)"
 done <"$image/left.$index"
@@ -58,7 +58,7 @@ if [ -n "$ours" ]; then
 fi"""
 """Purges what this very change installed, and nothing that the admin has installed since."""
 
-TAKE_AWAY = f"{_UNDO}\n{_LEFT}"
+TAKE_AWAY = f"{_UNDO}\n{LEFT}"
 
 
 _NOTE_GOING = """
@@ -132,19 +132,20 @@ done"""
         return Change(
             summary=f"install {' '.join(missing)}" + f" in place of {' '.join(going)}" * bool(going),
             save=': >"$image/added.$index"; : >"$image/left.$index"'
-            + "".join(_note_absent(path) for path in self.leaves)
+            + "".join(note_absent(path) for path in self.leaves)
             + self._note(going),
             apply=(
                 f"{APT} update >&2\n"
+                f"{self._first()}"
                 f"{only}"
                 f"{APT} -s {install} | sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >\"$image/added.$index\"\n"
                 # half an installation may be of what is depended on alone, and read as if nothing had been begun
                 ': >"$image/open.$index"; sync -- "$image/added.$index" "$image/open.$index"\n'
                 # an installation that was cut off is finished first, since apt refuses to do anything before
-                f"{APT} {install} >&2 || {{ {_CONFIGURE} >&2; {APT} {install} >&2; }}\n"
-                f'{_SEEN}rm -f -- "$image/open.$index"'
+                f"{APT} {install} >&2 || {{ {CONFIGURE} >&2; {APT} {install} >&2; }}\n"
+                f'{SEEN}rm -f -- "$image/open.$index"'
             ),
-            undo=f'{_CONFIGURE} >&2 || true\n{self._undo(going)}rm -f -- "$image/open.$index"',
+            undo=f'{CONFIGURE} >&2 || true\n{self._undo(going)}rm -f -- "$image/open.$index"',
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(
                 [
@@ -153,6 +154,10 @@ done"""
                 ]
             ),
         )
+
+    def _first(self) -> str:
+        """Shell for what is to be seen to before anything is installed."""
+        return ""
 
     def _note(self, going: Sequence[str]) -> str:
         """Shell that notes, beforehand, what makes way."""
@@ -168,6 +173,6 @@ def either(names: Iterable[str]) -> str:
     return " ".join(f"-e {quote(name)}" for name in names)
 
 
-def _note_absent(path: str) -> str:
+def note_absent(path: str) -> str:
     """Shell that notes a path that is not there yet."""
     return f'\n[ -e {quote(path)} ] || echo {quote(path)} >>"$image/left.$index"'

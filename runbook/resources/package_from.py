@@ -22,7 +22,7 @@ comes_from() { # NAME URL: whether the version that is installed is one that the
         END { exit !found }'
 }"""
 
-_NOTE = """
+NOTE = """
 mkdir -- "$image/conf.$index"
 for name in $names; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || continue
@@ -38,20 +38,33 @@ sync -- "$image"/*".$index"
 """
 """Notes the version of each package that makes way, keeps its configuration files, and notes what is there beside."""
 
-_STAY = """
+STAY = """
+kept() { # the paths of the configuration files that were there
+    (cd -- "$image/conf.$index" && find . -type f) | cut -c 2-
+}
 stay() { # the configuration that was there is there again, but for what others have changed of it
-    (cd -- "$image/conf.$index" && find . -type f) | cut -c 2- | while IFS= read -r path; do
-        kept=$image/conf.$index$path
-        if [ -f "$path" ] && { cmp -s -- "$kept" "$path" || { cat -- "$kept"; echo; } | cmp -s - "$path"; }; then
-            cp -a -- "$kept" "$path"
+    kept | while IFS= read -r path; do
+        was=$image/conf.$index$path
+        if [ -f "$path" ] && { cmp -s -- "$was" "$path" || { cat -- "$was"; echo; } | cmp -s - "$path"; }; then
+            cp -a -- "$was" "$path"
         fi
     done
 }
 """
-_KEEP = """
+KEEP = """
 trap stay EXIT
 # dpkg keeps a configuration file that has been changed, and would replace any other by the newcomer's
-(cd -- "$image/conf.$index" && find . -type f) | cut -c 2- | while IFS= read -r path; do echo >>"$path"; done
+kept | while IFS= read -r path; do echo >>"$path"; done
+"""
+
+UNPACK = """
+unpack() { # WORDS: what would come, by apt's words for it, as $tried; nothing of the host is changed by that
+    tried=$image/tried.$index
+    rm -rf -- "$tried" && mkdir -- "$tried" && (
+        cd -- "$tried" && apt-get -q -o APT::Sandbox::User=root download "$@" >&2 &&
+            for each in ./*.deb; do dpkg-deb --fsys-tarfile "$each" | tar -x || exit; done
+    )
+}
 """
 
 _COME_BACK = f"""
@@ -92,6 +105,8 @@ class PackagesFrom(Packages):
     origin: str = ""
     fills: tuple[str, ...] = ()
     """Directories that these packages fill, and leave behind when they go: logs, caches."""
+    trial: str = ""
+    """Shell that looks whether the host can do with what would come, and fails where it cannot: `unpack` gives that."""
 
     def probe(self) -> str:
         """The names of those that are not installed, or not from there, a line each; with a minus, of rivals."""
@@ -113,18 +128,28 @@ for name in {rivals}; do ! is_there "$name" || echo "-$name"; done"""
             return self.in_order()
         going = [name[1:] for name in told if name.startswith("-")]
         change = self._install(wanted, going)
-        change = replace(change, summary=f"{change.summary}, from {self.origin}", apply=f"{_STAY}{_KEEP}{change.apply}")
+        change = replace(change, summary=f"{change.summary}, from {self.origin}")
         moved = any(name.startswith("=") for name in told)
         return self.drift(change, "it comes from elsewhere") if moved else self.absent(change)
 
+    def _first(self) -> str:
+        return f"{UNPACK}{words('names', self.names)}{trying(self.trial, '$names')}{STAY}{KEEP}"
+
     def _note(self, going: Sequence[str]) -> str:
-        return f"\n{_words('names', (*self.names, *going))}{_words('fills', self.fills)}{_NOTE}"
+        return f"\n{words('names', (*self.names, *going))}{words('fills', self.fills)}{NOTE}"
 
     def _undo(self, going: Sequence[str]) -> str:
-        words = f"{_words('names', (*self.names, *going))}origin={quote(self.origin)}\n"
-        return f"{words}{_ORIGIN}{_STAY}{_COME_BACK}{TAKE_AWAY}{_EMPTY}"
+        named = f"{words('names', (*self.names, *going))}origin={quote(self.origin)}\n"
+        return f"{named}{_ORIGIN}{STAY}{_COME_BACK}{TAKE_AWAY}{_EMPTY}"
 
 
-def _words(name: str, words: Sequence[str]) -> str:
+def trying(trial: str, words: str) -> str:
+    """Shell that tries what would come: apt's words for it, as the shell has them."""
+    if not trial:
+        return ""
+    return f'coming="{words}"\n{trial}\nrm -rf -- "$image/tried.$index"\n'
+
+
+def words(name: str, words: Sequence[str]) -> str:
     """A shell variable that holds a list of words."""
     return f"{name}={quote(' '.join(words))}\n"

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 VERSION: Final = "1.99.1"
 PORT: Final = 8099
+OWN_DIRECTIVE: Final = "http9_chunk_size"
+"""What Debian's nginx does not know, and this one does."""
 
-PACKAGE: Final = """\
+PACKAGE: Final = (
+    """\
 set -e
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 root=$(mktemp -d) && chmod 755 "$root" && cd "$root"
 dpkg-deb --fsys-tarfile /srv/packages/nginx_1*.deb | tar -x ./usr/sbin/nginx
+sed -i s/http2_chunk_size/OWN_DIRECTIVE/ usr/sbin/nginx
 install -d DEBIAN etc/nginx/conf.d etc/init.d etc/logrotate.d lib/systemd/system usr/lib/nginx/modules var/log/nginx \
     var/cache/nginx
 ln -s /usr/lib/nginx/modules etc/nginx/modules
@@ -109,7 +113,29 @@ chmod 755 DEBIAN/p*
 dpkg-deb --build "$root" /root/nginx.deb >/dev/null
 base64 /root/nginx.deb
 rm -r /root/nginx.deb "$root"
-""".replace("VERSION-", f"{VERSION}-").replace("-rVERSION", f"-r{VERSION}")
+""".replace("OWN_DIRECTIVE", OWN_DIRECTIVE)
+    .replace("VERSION-", f"{VERSION}-")
+    .replace("-rVERSION", f"-r{VERSION}")
+)
+
+MODULES: Final = """\
+set -e
+abi=$(dpkg-query -W -f '${Provides}' nginx | tr -d ' ' | tr ',' '\\n' | grep '^nginx-abi-')
+version=$(dpkg-query -W -f '${Version}' nginx)
+make() { # NAME DEPENDS
+    root=$(mktemp -d) && chmod 755 "$root" && mkdir "$root/DEBIAN"
+    printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <nobody@example.test>\\nDepends: %s\\n' \\
+        "$1" "$2" >"$root/DEBIAN/control"
+    echo "Description: as Debian's depends on others" >>"$root/DEBIAN/control"
+    dpkg-deb --build "$root" "/root/$1.deb" >/dev/null
+    dpkg -i "/root/$1.deb" >/dev/null
+    rm -r "$root" "/root/$1.deb"
+}
+make libnginx-mod-http-echo "$abi"
+make nginx-full "libnginx-mod-http-echo, nginx (>= $version), nginx (<< $version.1~)"
+make python3-certbot-nginx "nginx | httpd"
+"""
+"""A module of Debian's nginx, what brings it there, and what can do with any nginx: their names, and what they need."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +152,20 @@ class Repository:
     def key_url(self) -> str:
         return f"http://{ADMIN.ipv4}:{PORT}/signing.key"
 
-    def new_key(self, name: str) -> str:
-        """Make a key; returns its fingerprint, as gpg has it."""
+    @property
+    def section(self) -> str:
+        """What sites.yaml says to have nginx from here, signed by the key that is called right."""
+        return (
+            f"nginx:\n  repository: {self.url}\n  signing_key: {self.key_url}\n"
+            f"  fingerprints: [{self.fingerprint('right')}]\n"
+        )
+
+    def new_key(self, name: str) -> None:
+        """Make a key."""
         self.gpg("--quick-generate-key", name, "rsa2048", "sign", "never")
+
+    def fingerprint(self, name: str) -> str:
+        """A key's fingerprint, as gpg has it."""
         lines = self.gpg("--list-keys", "--with-colons", name).splitlines()
         return next(line.split(":")[9] for line in lines if line.startswith("fpr"))
 
@@ -158,6 +195,12 @@ class Repository:
                  "Architectures": architecture, "Components": "nginx"}  # fmt: skip
         options = [f"-oAPT::FTPArchive::Release::{name}={value}" for name, value in named.items()]
         (suite / "Release").write_text(self._run("apt-ftparchive", *options, "release", ".", at=suite))
+
+    def name_by_hand(self, lab: Lab, host: str) -> None:
+        """Have a host's apt know of it as its admin would."""
+        key = "".join(f" {line or '.'}\n" for line in self.gpg("--armor", "--export", "right").splitlines())
+        text = f"Types: deb\nURIs: {self.url}\nSuites: {lab.releases[host]}\nComponents: nginx\nSigned-By:\n{key}"
+        lab.root(host, f"cat >/etc/apt/sources.list.d/by-hand.sources <<'EOF'\n{text}EOF\napt-get -q update")
 
     def gpg(self, *arguments: str | Path) -> str:
         home = self.directory.parent / "gnupg"

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import nginx_repository
 import pytest
-from nginx_repository import VERSION, Repository
+from nginx_repository import OWN_DIRECTIVE, VERSION, Repository
 from product import Product, picture
+from told import told_as
 
 from lab import Lab, snapshot
 from runbook import complaints
+from steps import catalogue
+from steps.nginx_package import KEYRING, PIN, SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +48,21 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Produ
     lab.root("vps4", f"cat >/etc/nginx/sites-available/shop <<'END'\n{SHOP}END")
     lab.root("vps4", "ln -s ../sites-available/shop /etc/nginx/sites-enabled/shop; systemctl restart nginx")
     for made in nginx_repository.served(lab, tmp_path_factory.mktemp("repository")):
-        fingerprint = made.new_key("right")
+        made.new_key("right")
         made.new_key("wrong")
         made.publish("right")
         for host in HOSTS:
             made.add(lab, host)
-        sites = lab.directory / "sites.yaml"
-        text = f"nginx:\n  repository: {made.url}\n  signing_key: {made.key_url}\n  fingerprints: [{fingerprint}]\n"
-        sites.write_text(sites.read_text() + text)
-        yield Product(lab), made
+        product = Product(lab)
+        stated(product, made.section)
+        yield product, made
     lab.down()
+
+
+def stated(product: Product, section: str) -> None:
+    """Have sites.yaml say this of nginx."""
+    sites = product.lab.directory / "sites.yaml"
+    sites.write_text(f"{sites.read_text().partition('nginx:')[0]}{section}")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +117,21 @@ def test_what_was_refused_has_left_nothing_behind(
     assert shop(product) == "the shop"
 
 
+def test_modules_of_the_nginx_that_is_there_are_named_and_nothing_is_touched(product: Product, refused: Run) -> None:
+    assert refused.code == 1
+    product.lab.root("vps4", nginx_repository.MODULES)
+    before = pictures(product)
+    assert ("nginx", "vps4", "modules of the nginx that is there") in product.audit().not_in_order
+    done = product.apply()
+    assert done.code == 1
+    failed = next(each for each in done.document["failures"] if each["target"] == "vps4" and each["step"] == "nginx")
+    told = told_as(failed, catalogue.NGINX_MODULES)
+    assert told["error"].startswith("libnginx-mod-http-echo nginx-full: ")
+    assert "apt-get remove libnginx-mod-http-echo nginx-full; " in told["hint"]
+    assert snapshot.diff(before["vps4"], pictures(product)["vps4"]) == []
+    product.lab.root("vps4", "apt-get -qy purge libnginx-mod-http-echo nginx-full python3-certbot-nginx")
+
+
 @pytest.fixture(scope="module")
 def applied(repository: tuple[Product, Repository], refused: Run) -> Run:  # noqa: ARG001 - after it
     product, made = repository
@@ -137,10 +160,84 @@ def test_nothing_else_is_taken_from_there(product: Product, applied: Run) -> Non
     assert re.search(rf"{VERSION}-1~trixie 900", policy), policy
 
 
-def test_taken_back_each_has_what_it_had(product: Product, before: dict[str, dict[str, str]], applied: Run) -> None:
-    assert applied.code == 0
+@pytest.fixture(scope="module")
+def left(product: Product, applied: Run) -> Run:  # noqa: ARG001 - after it
+    """sites.yaml says nothing of nginx any more."""
+    stated(product, "")
+    return product.apply()
+
+
+def test_taken_out_of_sites_yaml_it_is_debians_again(product: Product, applied: Run, left: Run) -> None:
+    assert applied.code == left.code == 0, left.err
+    assert not re.search("~(trixie|bookworm)$", version(product, "home") + version(product, "vps4"))
+    for host in HOSTS:
+        assert product.lab.root(host, f"ls {SOURCE} {PIN} {KEYRING} 2>/dev/null", check=False).stdout == ""
+        assert product.lab.root(host, "readlink /proc/$(cat /run/nginx.pid)/exe").stdout == "/usr/sbin/nginx\n"
+    assert shop(product) == "the shop"
+    assert product.audit().code == 0
+    assert product.apply().changes == {}
+
+
+def test_taken_back_each_has_what_it_had(
+    product: Product, before: dict[str, dict[str, str]], applied: Run, left: Run
+) -> None:
+    assert applied.code == left.code == 0
     done = product.run("rollback", "--step", "nginx", "--yes")
     assert done.code == 0, done.out + done.err
     now = pictures(product)
     assert {host: snapshot.diff(before[host], now[host]) for host in now} == {"home": [], "vps4": []}
     assert shop(product) == "the shop"
+
+
+def test_a_repository_of_the_admins_own_is_left_as_it_is(repository: tuple[Product, Repository], left: Run) -> None:
+    product, made = repository
+    assert left.code == 0
+    made.name_by_hand(product.lab, "home")
+    product.lab.root("home", "DEBIAN_FRONTEND=noninteractive apt-get -qy install nginx")
+    assert version(product, "home") == f"{VERSION}-1~trixie"
+    done = product.apply()
+    assert done.code == 0, done.err
+    assert ("nginx", "home", "packages nginx") not in done.changed
+    assert version(product, "home") == f"{VERSION}-1~trixie"
+    assert product.lab.root("home", "ls /etc/apt/sources.list.d").stdout == "by-hand.sources\n"
+    assert product.audit().code == 0
+    product.run("rollback", "--step", "nginx", "--yes")
+    product.lab.root("home", "apt-get -qy purge nginx; rm /etc/apt/sources.list.d/by-hand.sources; apt-get update")
+
+
+@pytest.fixture(scope="module")
+def once_more(repository: tuple[Product, Repository], left: Run) -> dict[str, dict[str, str]]:
+    """Both hosts have moved over again, and of what was before that nothing is left."""
+    product, made = repository
+    assert left.code == 0
+    stated(product, made.section)
+    assert product.apply().code == 0
+    assert product.run("forget", "--older-than", "0", "--yes").code == 0
+    return pictures(product)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("once_more")
+def test_an_nginx_that_would_not_take_the_configuration_is_not_installed(product: Product) -> None:
+    file = "/etc/nginx/conf.d/own.conf"
+    product.lab.root("vps4", f"echo '{OWN_DIRECTIVE} 8k;' >{file}; nginx -t && systemctl reload nginx")
+    stated(product, "")
+    failed = product.apply()
+    assert failed.code == 1
+    told = next(each for each in failed.document["failures"] if each["target"] == "vps4")
+    assert f'unknown directive "{OWN_DIRECTIVE}" in {file}' in told["error"]
+    assert version(product, "vps4") == f"{VERSION}-1~bookworm"
+    assert shop(product) == "the shop"
+    product.lab.root("vps4", f"rm {file}; systemctl reload nginx")
+
+
+@pytest.mark.slow
+def test_debians_taken_back_is_the_other_again(product: Product, once_more: dict[str, dict[str, str]]) -> None:
+    stated(product, "")
+    assert product.apply().code == 0
+    done = product.run("rollback", "--step", "nginx", "--yes")
+    assert done.code == 0, done.out + done.err
+    now = pictures(product)
+    assert {host: snapshot.diff(once_more[host], now[host]) for host in now} == {"home": [], "vps4": []}
+    assert shop(product) == "the shop"
+    assert version(product, "home") == f"{VERSION}-1~trixie"
