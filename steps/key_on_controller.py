@@ -11,7 +11,7 @@ from runbook.errors import StepError
 from runbook.resources.file import File
 from runbook.script import quote
 from runbook.step import CONTROLLER, Finding, Later, Part
-from steps import catalogue, certificate_request, pki
+from steps import catalogue, certificate_request, key_on_host, pki
 from steps.private_key import PrivateKey
 from steps.styles import style_of
 from steps.vault import owner, read_if_there
@@ -89,9 +89,18 @@ def _request(vault: Vault, site: Site) -> Sequence[Part]:
 
 
 def _guard(vault: Vault, site: Site, hosts: Mapping[str, Target]) -> None:
-    there = hosts[site.name].run(f"rb_state {quote(_on_host(site))}", purpose="look for a key").stdout.strip()
+    there = hosts[site.name].run(_in_use(site), purpose="look for a key").stdout.strip()
     if there != "absent":
         raise _lost(vault.key(site), site, there)
+
+
+def _in_use(site: Site) -> str:
+    """Shell that prints what the host has of a key whose original must be here.
+
+    One that was made there, while sites.yaml said so, has its original there, and is no loss.
+    """
+    path, original = quote(_on_host(site)), quote(key_on_host.original(site))
+    return f"if {key_on_host.same_key(original, path)}; then echo absent; else rb_state {path}; fi"
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class Counterpart(Part):
 
     def probe(self) -> str:
         """Whether the host has a key, and which: by its SHA-256."""
-        return f"rb_state {quote(_on_host(self.site))}"
+        return _in_use(self.site)
 
     def judge(self, found: Reading) -> Finding:
         """In order unless the host has a key, and there is none here."""

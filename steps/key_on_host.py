@@ -129,6 +129,11 @@ def _pkcs8(path: str) -> str:
     return f"openssl pkey -in {path} -passin pass: 2>/dev/null"
 
 
+def same_key(original: str, copy: str) -> str:
+    """Shell that succeeds where strongSwan has a copy of a host's original: both paths are quoted."""
+    return f"[ -f {original} ] && {_pkcs8(original)} | cmp -s -- - {copy}"
+
+
 def _state(path: str) -> str:
     """Shell that prints what is at a path, on one line, without a digest."""
     return f"printf '%s\\n' \"$(rb_state {path} | cut -d' ' -f-3)\""
