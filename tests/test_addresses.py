@@ -59,6 +59,17 @@ def test_an_address_is_had_at_once_and_given_back(host: Namespace, tmp_path: Pat
     assert host.sh(STATE) == was
 
 
+def test_an_address_that_is_in_use_stays_while_it_changes(host: Namespace, tmp_path: Path) -> None:
+    """As by the article's line, long settled: its tunnel's routes have it for their source, and keep it."""
+    host.sh(f"{BEFORE['with detection']}; {SETTLED}; ip -6 route add fd00:9::/64 dev d1 src fdd7:5938:e2e6:3::1")
+    was = host.sh(STATE)
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(make(target, [OURS], "1"))
+    assert "src fdd7:5938:e2e6:3::1" in host.sh("ip -6 route show fd00:9::/64")
+    unmake(target, "1")
+    assert host.sh(STATE) == was
+
+
 def test_an_address_on_another_interface_is_left_there(host: Namespace, tmp_path: Path) -> None:
     host.sh("ip -6 address add fdd7:5938:e2e6:3::1/64 dev d1 nodad")
     (finding,) = look(Target(host, str(tmp_path / "images")), [OURS])

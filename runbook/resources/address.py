@@ -36,9 +36,8 @@ class Address(Part):
 
         How far its detection of duplicates has come does not count where it is detected at all: that passes.
         """
-        listing = f"{self._ip} -o address show to {self.address.ip}/{self.address.max_prefixlen}"
         passing = "/ nodad/! { s/ tentative//; s/ dadfailed//; }"
-        return f"{listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g; {passing}' | tr -s ' ' | sort"
+        return f"{self._listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g; {passing}' | tr -s ' ' | sort"
 
     def judge(self, found: Reading) -> Finding:
         """In order when just this interface has it, and it is not in doubt."""
@@ -58,8 +57,7 @@ class Address(Part):
         device = quote(self.interface)
         change = Change(
             summary=f"add {wanted} to {self.interface}",
-            # neither its prefix length nor a failed detection can be changed where it stands (ip-address(8))
-            apply=f"{self._remove(words)}{self._ip} address replace {wanted} dev {device}{self._nodad}",
+            apply=f"{self._remove(wanted, words)}{self._ip} address replace {wanted} dev {device}{self._nodad}",
             undo=self._undo(wanted, words),
             diff=(f"- {' '.join(words)}\n" if words else "") + f"+ {self.interface} {wanted}{self._nodad}",
         )
@@ -68,6 +66,11 @@ class Address(Part):
     @property
     def _ip(self) -> str:
         return f"ip -{self.address.version}"
+
+    @property
+    def _listing(self) -> str:
+        """Shell that lists it, wherever it is."""
+        return f"{self._ip} -o address show to {self.address.ip}/{self.address.max_prefixlen}"
 
     @property
     def _nodad(self) -> str:
@@ -83,21 +86,30 @@ class Address(Part):
         stays = single and self.within and found.network.prefixlen >= self.within.prefixlen
         return found if stays else self.address
 
-    def _remove(self, words: list[str]) -> str:
-        """Shell that takes away the address as found, if it was."""
+    def _remove(self, wanted: IPv4Interface | IPv6Interface, words: list[str]) -> str:
+        """Shell that takes away the address as found, if it was and has to go.
+
+        Neither its prefix length nor the detection under way can be changed where it stands, all else can
+        (inet6_addr_modify); what is removed takes with it that routes have it for their source, and so tunnels.
+        """
         if not words:
             return ""
-        was = words[2]
-        return f"{self._ip} address del {quote(was)} dev {quote(self.interface)} 2>/dev/null || true\n"
+        device = quote(self.interface)
+        remove = f"{self._ip} address del {quote(words[2])} dev {device} 2>/dev/null || true\n"
+        if words[2] != str(wanted):
+            return remove
+        return f"if {self._listing} dev {device} | grep -Eq ' (tentative|dadfailed)'; then {remove.strip()}; fi\n"
 
     def _undo(self, wanted: IPv4Interface | IPv6Interface, words: list[str]) -> str:
         device = quote(self.interface)
-        remove = f"{self._ip} address del {wanted} dev {device} 2>/dev/null || true"
+        remove = f"{self._ip} address del {wanted} dev {device} 2>/dev/null || true\n"
         if not words:
-            return remove
+            return remove.strip()
         was = words[2]
         nodad = " nodad" if "nodad" in words else ""
-        return f"{remove}\n{self._ip} address replace {quote(was)} dev {device}{nodad}"
+        return (
+            f"{remove if was != str(wanted) else ''}{self._ip} address replace {quote(was)} dev {device}{nodad}"
+        )
 
 
 @dataclass(frozen=True)
