@@ -9,7 +9,6 @@ from runbook.errors import RunbookError, UsageError
 from steps import certificate_sources, key_places, styles
 from steps.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
 from steps.certificate_options import DIRECTORIES
-from steps.plan import random_prefix
 from steps.reasons import leads
 from steps.styles import STYLES
 from steps.survey_words import Told
@@ -73,7 +72,7 @@ class Interview:
         self._notebook = notebook
         self._leads: dict[str, Told] = {}
         self._ports: list[Told] = []
-        self._keep(answers.having("prefix", answers.prefix or str(random_prefix())))
+        self._keep(answers)
 
     @property
     def plan(self) -> Answers:
@@ -102,6 +101,7 @@ class Interview:
         """Ask from the first question to the last; what is answered already is passed over."""
         for number in range(max(_ENDS, len(self.answers.sites))):
             self.meet(number)
+        self._keep(self.answers.having("prefix", self.plan.prefix))  # a random one must stay the same
         self._authority()
         self.desk.terminal.line()
         for number in range(len(self.answers.sites)):

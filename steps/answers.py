@@ -15,17 +15,20 @@ from steps import certificate_sources, key_places
 from steps.certificate_sources import SOURCES
 from steps.ipsec_options import Ipsec
 from steps.plan import FIRST_LINK_SUBNET, SubnetId, next_free, random_prefix, subnet_from_mac
+from steps.plan_there import plan_there
 from steps.yaml_words import FQDN, LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from steps.certificate_sources import Source
+    from steps.plan_there import PlanThere
     from steps.survey import Address, Survey
 
 NONE: Final = "none"
 """The answer that there is none, where an empty one is no answer."""
 DYNAMIC: Final = "dynamic"
+TUNNELS_NOW: Final = "as the tunnels that are there have it"
 LIBIPSEC_PACKAGE: Final = "libcharon-extra-plugins"
 _INNER_DOMAINS: Final = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa", ".localhost")
 """Domains that no certificate authority of the internet vouches for (RFC 6761, 6762, 8375; ICANN's .internal)."""
@@ -96,7 +99,8 @@ def complete(answers: Answers, known: Known) -> Answers:
     sites: list[SiteAnswers] = []
     for site in answers.sites:
         sites.append(_complete_site(site, sites, known))
-    answers = replace(answers, sites=tuple(sites), prefix=answers.prefix or str(random_prefix()))
+    there = plan_there(known.surveys)
+    answers = replace(answers, sites=tuple(sites), prefix=answers.prefix or there.prefix or str(random_prefix()))
     ids = subnet_ids(answers, known)
     sites = [replace(site, subnet=site.subnet or f"{found.value:x}") for site, found in zip(sites, ids, strict=True)]
     taken = {found for each in sites if (found := first_id(each.subnet))}
@@ -104,12 +108,18 @@ def complete(answers: Answers, known: Known) -> Answers:
     return replace(
         answers,
         sites=tuple(sites),
-        link_subnet=answers.link_subnet or f"{next_free(FIRST_LINK_SUBNET, taken):x}",
+        link_subnet=answers.link_subnet or _link_subnet(answers.prefix, there, taken),
         certificate_authority=answers.certificate_authority or certificate_sources.DEFAULT,
         directory=answers.directory or ("letsencrypt" if answers.source.SECTION else ""),
         keys=answers.keys or key_places.DEFAULT,
         encapsulation=answers.encapsulation or ("always" if without_esp else "auto"),
     )
+
+
+def _link_subnet(prefix: str, there: PlanThere, taken: Collection[int]) -> str:
+    """That of the links that are there, else the first that is free."""
+    kept = there.link_subnet if prefix == there.prefix else ""
+    return kept if kept and int(kept, 16) not in taken else f"{next_free(FIRST_LINK_SUBNET, taken):x}"
 
 
 def _complete_site(site: SiteAnswers, others: Sequence[SiteAnswers], known: Known) -> SiteAnswers:
@@ -122,10 +132,18 @@ def _complete_site(site: SiteAnswers, others: Sequence[SiteAnswers], known: Know
         site,
         name=site.name or _free_name(site, survey, others),
         address=site.address or propose_address(survey, known.names.get(fqdn) or ()),
-        lan_interface=site.lan_interface or (next(iter(survey.lans), NONE) if survey.forwards else NONE),
+        lan_interface=site.lan_interface or _lan_interface(survey),
         lan_host=site.lan_host or NONE,
         config=site.config or survey.style or Ipsec.config,
     )
+
+
+def _lan_interface(survey: Survey) -> str:
+    """Where its tunnel's own network is now; else of a host that forwards."""
+    for name, found in survey.lans.items():
+        if any(each.address in network for each in found for network in survey.carried):
+            return name
+    return next(iter(survey.lans), NONE) if survey.forwards else NONE
 
 
 def fqdns(site: SiteAnswers, survey: Survey, known: Known) -> list[str]:
@@ -176,6 +194,8 @@ def subnet_ids(answers: Answers, known: Known) -> list[SubnetId]:
     taken = {found: site.name or site.ssh for site in answers.sites if (found := first_id(site.subnet))}
     if links := first_id(answers.link_subnet):
         taken.setdefault(links, "the links")
+    there = plan_there(known.surveys)
+    kept = there.subnets if answers.prefix == there.prefix else {}
     proposals = []
     for site in answers.sites:
         survey = known.surveys.get(site.ssh)
@@ -183,6 +203,8 @@ def subnet_ids(answers: Answers, known: Known) -> list[SubnetId]:
         mac = survey.macs.get(site.interface, "") if survey else ""
         others = {number: name for number, name in taken.items() if number != mine}
         proposed = subnet_from_mac(site.interface, mac, others)
+        if (has := kept.get(site.ssh)) and has not in others:
+            proposed = SubnetId(has, TUNNELS_NOW)
         taken.setdefault(proposed.value if mine is None else mine, site.name or site.ssh)
         proposals.append(proposed)
     return proposals

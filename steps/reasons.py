@@ -6,9 +6,10 @@ from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
 from steps import certificate_sources, key_places
-from steps.answers import DYNAMIC, NONE, behind_nat, first_id, items, subnet_ids
+from steps.answers import DYNAMIC, NONE, TUNNELS_NOW, behind_nat, first_id, items, subnet_ids
 from steps.certificate_options import DIRECTORIES
 from steps.ipsec_options import Ipsec
+from steps.plan_there import plan_there
 from steps.styles import STYLES
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 def network_reasons(answers: Answers, known: Known) -> dict[str, str]:
     """Of what belongs to no site, by the answer's name; those without a reason are missing."""
+    kept = answers.prefix == plan_there(known.surveys).prefix
     reasons = {
-        "prefix": "a private network of your own (RFC 4193); its 40 random digits keep it apart from all others",
+        "prefix": TUNNELS_NOW
+        if kept
+        else "a private network of your own (RFC 4193); its 40 random digits keep it apart from all others",
         "link_subnet": f"one address for each site in {subnet(answers, answers.link_subnet)}",
         "certificate_authority": _unusual(certificate_sources.MEANINGS, answers.certificate_authority),
         "directory": DIRECTORIES.get(answers.directory, ""),
@@ -96,8 +100,10 @@ def _subnet(answers: Answers, site: SiteAnswers, known: Known) -> str:
 
 def _lan(site: SiteAnswers, survey: Survey) -> str:
     if site.lan_interface in survey.lans:
-        there = _and([each.address for each in survey.lans[site.lan_interface]])
-        return f"{there} is there" + (", and this host forwards" if survey.forwards else "")
+        found = [each.address for each in survey.lans[site.lan_interface]]
+        return f"{_and(found)} {'is' if len(found) == 1 else 'are'} there" + (
+            ", and this host forwards" if survey.forwards else ""
+        )
     if site.lan_interface == NONE and survey.lans:
         names = _and(list(survey.lans))
         return f"{names} may lead to a LAN; with none, the tunnel is for this host alone"

@@ -19,6 +19,7 @@ from steps.address_managers import managers_of
 from steps.firewall import FACTS as FIREWALL_FACTS
 from steps.nginx_sites import PROGRAMS as WEB_PROGRAMS
 from steps.plan import Route
+from steps.plan_there import ULA
 from steps.styles import STYLES
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _NOT_PUBLIC: Final[Sequence[IPv4Network | IPv6Network]] = (
     IPv4Network("172.16.0.0/12"),
     IPv4Network("192.168.0.0/16"),
     IPv4Network("100.64.0.0/10"),  # RFC 6598: a provider's NAT
-    IPv6Network("fc00::/7"),
+    ULA,
 )
 _VIRTUAL: Final = re.compile(
     r"(?:docker|br-|veth|virbr|vnet|lxc|cni|flannel|cali|tailscale|zt|wg|tun|tap|ipsec|vti|ppp)"
@@ -46,6 +47,9 @@ _VIRTUAL: Final = re.compile(
 
 _CONNECTION: Final = re.compile(r"^ *(?P<name>[^\s:{}\[\]]+): +(?:IKEv[12]|\S+\.\.\.\S+ +IKEv[12])", re.MULTILINE)
 """A connection as `swanctl --list-conns` and `ipsec statusall` begin one."""
+
+_CARRIED: Final = re.compile(r"^ *(?:\S+: +child|local): +(?P<side>(?:[0-9a-f:.]+/\d+ ?)+)(?:=== |$)", re.MULTILINE)
+"""What a connection carries on this host's side, in the same listings."""
 
 FRAGMENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -126,6 +130,8 @@ class Survey:
     """The IPsec daemons that run."""
     ipsec_files: Sequence[str] = ()
     connections: Sequence[str] = ()
+    carried: Sequence[IPv6Network] = ()
+    """Of the networks on its own side of these, the private ones."""
     kernel_esp: bool | None = None
     clock: int | None = None
     """Seconds since the epoch, by the host's own clock."""
@@ -214,9 +220,16 @@ def parse(readings: Mapping[str, Reading]) -> Survey:
         daemons=[what for kind, what in ipsec if kind == "running"],
         ipsec_files=[what for kind, what in ipsec if kind == "file"],
         connections=list(dict.fromkeys(_CONNECTION.findall(texts.get("connections", "")))),
+        carried=list(_carried(texts.get("connections", ""))),
         kernel_esp={"yes": True, "no": False}.get(texts.get("esp", "").strip()),
         clock=int(clock) if clock.isdigit() else None,
     )
+
+
+def _carried(text: str) -> Iterator[IPv6Network]:
+    words = [word for found in _CARRIED.finditer(text) for word in found["side"].split() if "/" in word]
+    networks = [ip_network(word, strict=False) for word in dict.fromkeys(words)]
+    yield from (each for each in networks if isinstance(each, IPv6Network) and each.subnet_of(ULA))
 
 
 def _json(text: str) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steps.survey import Survey
 
 TESTED: Final = ("debian bookworm", "debian trixie")
+_STAY: Final = "they stay, but for one with the name of a link"
 _CLOCKS_APART: Final = 120
 """Seconds of difference from which on certificates may be taken for not yet valid (backdated by an hour at most)."""
 
@@ -95,9 +96,6 @@ def _web(survey: Survey) -> Told:
     return Told("port 80", "nginx")
 
 
-_STAY: Final = "stay as they are"
-
-
 def _ipsec(survey: Survey) -> Told:
     if "pluto" in survey.daemons:
         return Told("IPsec", "libreswan runs there, and two such daemons cannot share a host", wrong=True)
@@ -105,7 +103,7 @@ def _ipsec(survey: Survey) -> Told:
     other = next((each for each in others if each.process in survey.daemons), None)
     if survey.connections and survey.daemons:
         by = f" by {other.configured_by}" if other else ""
-        return Told("IPsec", f"strongSwan{by}, with the connections {', '.join(survey.connections)}; they {_STAY}")
+        return Told("IPsec", f"strongSwan{by}, with the connections {', '.join(survey.connections)}; {_STAY}")
     if other:
         goes = f"the step strongswan puts {usual.packages[0]} in its place"
         return Told("IPsec", f"strongSwan by {other.configured_by}, without connections; {goes}")

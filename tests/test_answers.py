@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from surveyed import link, surveyed
 
 from runbook.errors import UsageError
 from steps.answers import Answers, Known, SiteAnswers, complete
-from steps.reasons import site_reasons
+from steps.reasons import network_reasons, site_reasons
 from steps.sites_yaml import load
 from steps.yaml_text import described, problem, text
 
@@ -52,6 +52,59 @@ def test_two_ssh_targets_a_contact_and_consent_are_enough() -> None:
     network = described(plan, known(), FILE)
     assert network.sites["home"].dynamic
     assert network.links[0].initiator == "home"
+
+
+TUNNELS = {
+    "ipsec.conf": """\
+Connections:
+{there}:  %any...192.0.2.1  IKEv2
+{there}:   local:  [home.example.org] uses public key authentication
+{there}:   child:  {own} 10.0.0.0/24 === {far} TUNNEL
+""",
+    "swanctl.conf": """\
+{there}: IKEv2, no reauthentication, rekeying every 14400s
+  local:  %any
+  remote: 192.0.2.1
+  {there}: TUNNEL, rekeying every 3600s
+    local:  {own} 10.0.0.0/24
+    remote: {far}
+""",
+}
+OWN = {
+    "home": "fd07:1:2:5::/64 fd07:1:2:4::5/128",
+    "vps4": "fd07:1:2:8e71::/64 fd07:1:2:4::8e71/128",
+}
+
+
+@pytest.mark.parametrize("listing", TUNNELS.values(), ids=TUNNELS)
+def test_the_plan_of_tunnels_that_are_there_is_kept(listing: str) -> None:
+    home = listing.format(there="ula-net-vps4", own=OWN["home"], far=OWN["vps4"])
+    vps4 = listing.format(there="ula-net-home", own=OWN["vps4"], far=OWN["home"])
+    at_home = link("eth0", "192.168.1.2/24"), link("eth1", "10.0.0.1/24"), link("eth2", "fd07:1:2:5::1/64")
+    there = known(surveyed(*at_home, names="home\n", connections=home), replace(VPS4, carried=carried(vps4)))
+    plan = complete(replace(ANSWERS, prefix=""), there)
+    assert (plan.prefix, plan.link_subnet) == ("fd07:1:2::/48", "4")
+    assert [(site.subnet, site.lan_interface) for site in plan.sites] == [("5", "eth2"), ("8e71", "none")]
+    assert "as the tunnels that are there have it" in site_reasons(plan, plan.sites[0], there)["subnet"]
+    assert network_reasons(plan, there)["prefix"] == "as the tunnels that are there have it"
+
+    other = complete(replace(ANSWERS, prefix="fd99::/48"), there)
+    assert (other.link_subnet, other.sites[1].subnet) == ("3", "8e72")
+    assert "your own" in network_reasons(other, there)["prefix"]
+
+
+def carried(listing: str) -> Sequence[IPv6Network]:
+    return surveyed(link("eth0", "192.0.2.4/24"), connections=listing).carried
+
+
+@pytest.mark.parametrize(
+    "own", ["fd07:1:2:5::/64 fd08:1:2:4::5/128", "10.1.0.0/16 2001:db8::/64", "fd00::/8 fc00:1:2:3::/64", "dynamic"]
+)
+def test_tunnels_of_no_one_plan_are_none_to_keep(own: str) -> None:
+    listing = TUNNELS["ipsec.conf"].format(there="office", own=own, far="10.9.0.0/16")
+    there = known(replace(HOME, carried=carried(listing)))
+    first, second = (complete(replace(ANSWERS, prefix=""), there).prefix for _ in range(2))
+    assert first != second, "drawn"
 
 
 def test_every_proposal_has_its_reason() -> None:

@@ -116,13 +116,16 @@ Security Associations (0 up, 0 connecting):
 
 def test_connections_of_the_daemon_that_is_used_are_named_and_stay() -> None:
     text, wrong = texts(surveyed(SERVER, ipsec="running charon-systemd\n", connections=SWANCTL))["IPsec"]
-    assert text == "strongSwan, with the connections ula-net-vps4; they stay as they are"
+    assert text == "strongSwan, with the connections ula-net-vps4; they stay, but for one with the name of a link"
     assert not wrong
 
 
 def test_connections_of_ipsec_conf_are_named_and_stay() -> None:
     text, wrong = texts(surveyed(SERVER, ipsec="running charon\n", connections=STROKE))["IPsec"]
-    assert text == "strongSwan by ipsec.conf, with the connections ula-net-home; they stay as they are"
+    assert (
+        text
+        == "strongSwan by ipsec.conf, with the connections ula-net-home; they stay, but for one with the name of a link"
+    )
     assert not wrong
 
 

@@ -107,9 +107,7 @@ class Address(Part):
             return remove.strip()
         was = words[2]
         nodad = " nodad" if "nodad" in words else ""
-        return (
-            f"{remove if was != str(wanted) else ''}{self._ip} address replace {quote(was)} dev {device}{nodad}"
-        )
+        return f"{remove if was != str(wanted) else ''}{self._ip} address replace {quote(was)} dev {device}{nodad}"
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ def test_on_hosts_that_are_joined_already_what_is_there_is_named(lab: Lab, other
     done = other.pipes("init", *FLAGS)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert "strongSwan, with the connections ula-net-vps4; they stay as they are" in said
+    assert "strongSwan, with the connections ula-net-vps4; they stay, but for one with the name of a link" in said
     assert "leads to this host, where nginx(nginx.service) answers" in said
     assert said.count("has a route into") == 2
     assert "! home has a route into fdd7:5938:e2e6::/48 already: fdd7:5938:e2e6:99::/64 over eth1" in said
