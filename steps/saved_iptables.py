@@ -72,7 +72,11 @@ for firewall_family in 4 6; do
         firewall_chains=$(printf '%s\\n' "$firewall_rules" | firewall_survey)
         printf 'firewall_live_%s=%s\\n' "$firewall_family" "$firewall_chains"
     fi
-    [ -f "$firewall_file" ] || continue
+    if [ ! -f "$firewall_file" ]; then
+        firewall_file=${{firewall_file%.*}}.bak  # as the article has it, too
+        [ ! -f "$firewall_file" ] || printf 'firewall_bak_%s=%s\\n' "$firewall_family" "$firewall_file"
+        continue
+    fi
     printf 'firewall_stored_%s=%s\\n' "$firewall_family" "$(firewall_survey <"$firewall_file")"
     # Without rules in the kernel this test would load its modules: then it is left to the moment of the change.
     [ -z "$firewall_rules" ] ||
@@ -119,9 +123,11 @@ done
             why = f"nothing to open: no {program} rule in force drops what this lets through, and there is no {path}"
             return [Told(name, Verdict.IN_ORDER, why)]
         if stored is None:
+            kept = facts.get(f"firewall_bak_{family}")
+            save = f"Name {kept} so, which is there" if kept else f"Save them (`{program}-save >{path}`)"
             why = (
                 f"rules are in force, but there is no {path}: what is opened now would be closed after a reboot. "
-                f"Save them (`{program}-save >{path}`), have {self.loading} load them, run this again"
+                f"{save}, have {self.loading} load them, run this again"
             )
             return [Told(name, Verdict.UNKNOWN, why)]
         return [_live(family, purpose, openings, chains), self._stored(family, purpose, openings, facts)]

@@ -234,6 +234,11 @@ def test_bans_alone_close_nothing(vps4: Namespace, target: Target, tmp_path: Pat
          "firewalld and netfilter-persistent are both at work"),
         ("echo netfilter-persistent >$tools/enabled", Verdict.UNKNOWN, "there is no /etc/iptables/rules.v4"),
         ("rm /etc/network/ip6tables.save", Verdict.UNKNOWN, "there is no /etc/network/ip6tables.save"),
+        (
+            "mv /etc/network/iptables.save /etc/network/iptables.bak",
+            Verdict.UNKNOWN,
+            "Name /etc/network/iptables.bak so, which is there",
+        ),
         ("echo '-A in-new -j' >>/etc/network/iptables.save", Verdict.UNKNOWN, "does not take /etc/network/ip"),
         ("printf '*nat\\nCOMMIT\\n' >/etc/network/iptables.save", Verdict.UNKNOWN, "no chains of the table filter"),
         ("rm /etc/network/if-pre-up.d/*", Verdict.ABSENT, "nothing seen on this host loads /etc/network/iptables.save"),
