@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.step import Later
-from steps import inherited, pki
+from steps import conf_by_hand, pki
 from steps.credentials import ca_files, neighbours
 from steps.loaded import LoadedConnection
 from steps.section import Section
@@ -38,6 +39,9 @@ class Connection(Section):
     To check by hand: `swanctl --list-conns` and `swanctl --list-certs` (the own one says `has private key`); or
     `ipsec statusall` and `ipsec listcerts`.
 
+    A connection of the same name that you have by hand, in ipsec.conf or in a file that it includes, becomes remarks;
+    the tunnel that stands by it ends, for ours to take its place.
+
     All of /etc/swanctl is read anew then, yours included, and a key of yours with a passphrase must be given again by
     `swanctl --load-creds`; all of ipsec.conf likewise, which leaves tunnels that are up as they are.
 
@@ -69,7 +73,9 @@ class Connection(Section):
     title: ClassVar[str] = "IPsec configuration"
     needs: ClassVar[tuple[str, ...]] = ("credentials", "apparmor", "addresses")
 
-    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
+    facts: ClassVar[str] = conf_by_hand.FACTS
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """For each link of the site: its file, and what charon has loaded of it."""
         site = self.site(target)
         chain = verified_chain(self.network, site, self.vault)
@@ -83,13 +89,16 @@ class Connection(Section):
             wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)), roots)
         style = style_of(site)
         elsewhere = [part for other in others(style) for part in other.no_connections(ends)]
-        by_hand = inherited.connections(end.connection for end in ends)
-        return [*by_hand, *elsewhere, *map(self._settled, style.connections(ends, wanted))]
+        by_hand = conf_by_hand.connections((end.connection for end in ends), facts)
+        moved = tuple(each.key for each in by_hand)
+        return [*by_hand, *elsewhere, *(self._settled(each, moved) for each in style.connections(ends, wanted))]
 
-    def _settled(self, part: Part) -> Part:
+    def _settled(self, part: Part, moved: tuple[str, ...]) -> Part:
         """The part; what is to be loaded is known later where a certificate is about to be renewed."""
         if not isinstance(part, LoadedConnection):
             return part
         sites = neighbours(self.network, part.end.here)
         settled = all(settled_chain(self.network, each, self.vault) for each in sites)
-        return part if settled else Later("loaded connection", part.end.connection, "certificate")
+        if not settled:
+            return Later("loaded connection", part.end.connection, "certificate")
+        return replace(part, follows=(*part.follows, *moved))

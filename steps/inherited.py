@@ -10,6 +10,7 @@ is outdated is made a remark, or goes where it is not read, and rollback has it 
                      CA certificates that have expired, or are gone: DST Root X3, Let's Encrypt X3 and X4
     addresses        `up ip addr add`: fails where the address is there; it is still checked as charon starts
     connection       a section of ipsec.conf for a tunnel of ours: two descriptions; a subnet listed twice
+                     (steps.conf_by_hand)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from runbook.resources.modes import Withheld
 from runbook.resources.retired import RetiredLines, SetAside
 from runbook.script import quote
 from runbook.step import Change, Finding, Part, Told, Verdict
+from steps.conf_by_hand import SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from steps.network import Network, Site
 
 INTERFACES: Final = "/etc/network/interfaces"
-IPSEC_CONF: Final = "/etc/ipsec.conf"
-_STARTER: Final = "/usr/lib/ipsec/starter"
 
 NGINX: Final = """\
 nginx_others='root|alias|try_files|index|(proxy|fastcgi|uwsgi|scgi|grpc)_pass|ssl_certificate'
@@ -40,6 +40,8 @@ for each in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf; do
     text=$(sed 's/#.*//' "$each" 2>/dev/null) || continue
     case $text in *default_server*acme-challenge*) ;; *) continue ;; esac
     printf '%s\\n' "$text" | grep -Eq 'return[[:space:]]+444[[:space:]]*;' || continue
+    # with TLS it is what a name without a server of its own gets there, too: ours has no port 443
+    ! printf '%s\\n' "$text" | grep -Eq 'listen[^;]*[[:space:]:](443|ssl)([[:space:];]|$)' || continue
     ! printf '%s\\n' "$text" | grep -Eq "(^|[[:space:]{;])($nginx_others)[[:space:]]" || continue
     printf 'nginx_by_hand=%s\\n' "$each"
 done
@@ -75,14 +77,14 @@ _POLICY: Final = (
     "policy rules of the wrong family: this host's tunnels carry IPv6, and what comes out of them passes ip6tables",
 )
 
-OTHER_TUNNELS: Final = """\
-printf 'other_tunnels=%s\\n' "$({
-    cat /etc/ipsec.conf /etc/ipsec.d/*.conf 2>/dev/null | sed -n 's/^conn[[:space:]]*\\([^[:space:]#%]*\\).*/\\1/p'
+OTHER_TUNNELS: Final = f"""\
+{SECTIONS}printf 'other_tunnels=%s\\n' "$({{
+    conf_sections | sed 's/.*://'
     for each in /etc/swanctl/conf.d/*.conf; do
         ! [ -s "$each" ] || basename "$each" .conf
     done
     ip -4 xfrm policy 2>/dev/null | grep -E '^[[:space:]]+dir (in|out|fwd) ' | sed 's/.*/a-policy-of-IPv4/'
-} | sort -u | tr '\\n' ' ')"
+}} | sort -u | tr '\\n' ' ')"
 """
 """The fact `other_tunnels`: the names of what tunnels there are, ours too; those in the kernel that carry IPv4."""
 
@@ -154,47 +156,6 @@ def other_daemon(facts: Mapping[str, str]) -> Sequence[Part]:
         "touched. Remove it, if it is no longer needed, and run this again"
     )
     return [Told(f"no other daemon than strongSwan ({name})", Verdict.UNKNOWN, why)]
-
-
-def connections(names: Iterable[str]) -> Sequence[RetiredLines]:
-    """The sections of ipsec.conf for tunnels that are described from sites.yaml."""
-    return [_section(name) for name in names]
-
-
-def _section(name: str) -> RetiredLines:
-    return RetiredLines(
-        IPSEC_CONF,
-        f"connection {name} by hand",
-        (
-            ("", "the same tunnel is described from sites.yaml"),
-            (r"subnet\s*=\s*(?:.*,)?\s*([^\s,]+)\s*,(?:.*,)?\s*\1\s*(?:,|$)", "a subnet is listed twice"),
-            (r"^\s*keyingtries\s*=\s*1\s*$", "it is tried once, and then given up"),
-        ),
-        f'if (/^conn[ \\t]/) conn = $2; else if (/^[^ \\t#]/) conn = ""; hit = conn == "{name}"',
-    )
-
-
-@dataclass(frozen=True)
-class SoundConf(Part):
-    """An ipsec.conf that its own reader takes: in one that is damaged nobody can tell what the admin meant."""
-
-    @property
-    def key(self) -> str:
-        """The file."""
-        return f"{IPSEC_CONF} as it is"
-
-    def probe(self) -> str:
-        """What the starter says against it, where there is one."""
-        return f"""\
-[ -x {_STARTER} ] && [ -f {IPSEC_CONF} ] || exit 0
-said=$({_STARTER} --conftest 2>&1) || printf '%s\\n' "$said" | grep -v 'config invalid' | head -n 1"""
-
-    def judge(self, found: Reading) -> Finding:
-        """In order where nothing is said."""
-        said = found.text.strip()
-        if not said:
-            return self.in_order()
-        return self.unknown(f"strongSwan's starter does not take it, so it is left alone: {said}")
 
 
 @dataclass(frozen=True)

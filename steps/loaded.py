@@ -25,6 +25,8 @@ UNSOURCED: Final = "no source address in the private network for what goes to"
 UNTRAPPED: Final = "charon does not wait for the first packet"
 """Loading succeeds without it: where the other end's name did not resolve just then, nothing tries again. And a tunnel
 of before has charon wait as it did before, when it is closed (close_action, trap_manager.c)."""
+BY_HAND: Final = "the tunnel that stands goes by a connection of the same name, by hand"
+"""It would go on as it began, by what the admin had written, and ours would never be used."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ done | grep -v ' src ' | cut -d' ' -f1,3
 echo --
 {style.trapped(name)}
 echo --
+if {style.by_hand(name)} && {style.numbers(name)} | grep -q .; then echo 'by hand'; fi
+echo --
 [ -e {path} ] || {{ echo 'no file'; exit 0; }}
 changed=$(stat -c %.Z {path} {REMOVED} 2>/dev/null | sort -n | tail -n 1)
 {{ journalctl -q -b --system -o short-unix 2>/dev/null | head -n 1
@@ -97,17 +101,18 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
         last = text.rstrip().rpartition("\n")[2]
         if last in {"not installed", "not running"}:
             return [] if self.certificates_only else [f"charon is {last}"]
-        viewed, held, routes, trapped, file = text.split("--\n")
+        viewed, held, routes, trapped, by_hand, file = text.split("--\n")
         differences = self.style.differences(self.end, self.wanted, viewed)
         if self.certificates_only:
             return [] if differences is None else [*self._missing(held), *self._unread(file)]
         if self._ignored:
             return [] if differences is None else [f"charon has loaded {self.end.connection}, which it is to ignore"]
+        replaced = [BY_HAND] if by_hand.strip() else []
         if differences is None:
-            return [f"charon has not loaded {self.end.connection}"]
+            return [f"charon has not loaded {self.end.connection}", *replaced]
         untrapped = [] if differences else self._untrapped(trapped)
         unsourced = [f"{UNSOURCED} {each}" for each in self._unsourced(routes)]
-        return [*differences, *self._missing(held), *self._unread(file), *untrapped, *unsourced]
+        return [*differences, *self._missing(held), *self._unread(file), *untrapped, *unsourced, *replaced]
 
     def _untrapped(self, trapped: str) -> list[str]:
         """What is amiss with the trap of a connection that is loaded as wanted."""
@@ -148,24 +153,26 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
     def _load(self, problems: Sequence[str]) -> Change:
         name = self.end.connection
         anew = any(each.startswith((UNTRAPPED, UNSOURCED)) for each in problems)
+        by_hand = BY_HAND in problems
+        as_the_file_says = self._as_the_file_says(by_hand=by_hand)
+        apply = as_the_file_says if self._ignored or by_hand else self.style.load(name)
         return Change(
             summary=f"have charon {'forget' if self._ignored else 'load'} {name}: {problems[0]}",
-            apply=(self._as_the_file_says() if self._ignored else self.style.load(name))
-            + (self._make_routes_anew() if anew else ""),
-            settle=f"if systemctl is-active --quiet {self.style.unit}; then\n{self._as_the_file_says()}\nfi",
+            apply=apply + (self._make_routes_anew(up=not by_hand) if anew else ""),
+            settle=f"if systemctl is-active --quiet {self.style.unit}; then\n{as_the_file_says}\nfi",
             diff="\n".join([*(f"! {problem}" for problem in problems), f"! charon reads {self.style.reads_anew} anew"]),
         )
 
-    def _as_the_file_says(self) -> str:
-        """Shell that loads; what charon then no longer knows of must not go on carrying traffic."""
+    def _as_the_file_says(self, *, by_hand: bool) -> str:
+        """Shell that loads; what charon then knows no more, or knows otherwise, must not go on carrying traffic."""
         name = self.end.connection
-        down = f"{{ {self.style.view(name)}; }} | grep -q . || {self.style.down(name)} >&2 || true"
-        return f"{self.style.load(name)}\n{down}"
+        known = "false" if by_hand else f"{{ {self.style.view(name)}; }} | grep -q ."
+        return f"{self.style.load(name)}\n{known} || {self.style.down(name)} >&2 || true"
 
-    def _make_routes_anew(self) -> str:
+    def _make_routes_anew(self, *, up: bool) -> str:
         """Shell for what loading does not do, nor does an address that comes back."""
         name = self.end.connection
         lines = [f"{self.style.down(name)} >&2 || true"]
         lines += [self.style.trap(name)] if self.end.start == "trap" else []
-        lines += [f"{{\n{self.style.up(name)}\n}} >&2 || true"] if self.end.start in {"trap", "start"} else []
+        lines += [f"{{\n{self.style.up(name)}\n}} >&2 || true"] if up and self.end.start in {"trap", "start"} else []
         return "\n" + "\n".join(lines)

@@ -98,19 +98,21 @@ class Tunnel(Part):
         return f"tunnel {self.end.connection}"
 
     def probe(self) -> str:
-        """The daemon's listing without what moves by itself."""
-        return style_of(self.end.here).settled(self.end.connection)
+        """The daemon's listing without what moves by itself; whether it is one by hand, which ends with its section."""
+        style, name = style_of(self.end.here), self.end.connection
+        return f"{style.settled(name)}\necho --\nif {style.by_hand(name)}; then echo 'by hand'; fi"
 
     def judge(self, found: Reading) -> Finding:
         """In order when one is up and as planned."""
         style, start = style_of(self.end.here), self.end.start
-        associations = style.associations(found.text, self.end.connection)
+        listed, _, by_hand = found.text.partition("--\n")
+        associations = [] if by_hand.strip() else style.associations(listed, self.end.connection)
         if not associations and start == "add":
             return self.in_order(f"down: `start: add` leaves it to you (`{style.initiate(self.end.connection)}`)")
         if not associations and start == "ignore":
             return self.in_order("down: charon is not told of it (`start: ignore`)")
         if not associations:
-            return self.absent(self._initiate("it is down"))
+            return self.absent(self._initiate("what stands is by hand, and ends" if by_hand.strip() else "it is down"))
         problems = [negotiated_problems(self.end, each) for each in associations]
         best = min(problems, key=len)
         return self.drift(self._initiate(best[0])) if best else self.in_order(weaker(self.end, associations[-1]))

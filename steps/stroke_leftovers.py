@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runbook.resources.block import BEGIN, END
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
+from steps.conf_by_hand import SECTIONS
 
 if TYPE_CHECKING:
     from runbook.script import Reading
@@ -28,9 +28,10 @@ class Leftovers(Part):
     def probe(self) -> str:
         """The name of each tunnel that is called as ours are, unless the admin's own lines have a connection of it."""
         return f"""\
+{SECTIONS}theirs=$(conf_sections)
 ipsec statusall 2>/dev/null | sed -n 's/^ *\\(ula-net-[A-Za-z0-9-]*\\)\\[[0-9]*\\]: [A-Z].*/\\1/p' | sort -u |
     while read -r name; do
-        sed '/^{BEGIN}$/,/^{END}$/d' /etc/ipsec.conf | grep -qx "conn[[:space:]]*${{name}}[[:space:]]*" || echo "$name"
+        printf '%s\\n' "$theirs" | grep -q ":$name$" || echo "$name"
     done"""
 
     def judge(self, found: Reading) -> Finding:

@@ -11,7 +11,7 @@ from runbook.resources.block import Block
 from runbook.resources.file import Absent
 from runbook.script import quote
 from runbook.step import Later
-from steps import inherited, ipsec_conf, statusall
+from steps import conf_by_hand, ipsec_conf, statusall
 from steps.authorities import CaCertificates
 from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
@@ -97,8 +97,7 @@ class Stroke(Style):
             later = [Later("loaded connection", end.connection, "certificate") for end in ends]
             return [Later("block in", CONF, "certificate"), *later]
         block = ByAbility(ends[0].network.ipsec, self.algorithms, partial(self._block, ends, wanted))
-        changed = (block.key, *(each.key for each in inherited.connections(end.connection for end in ends)))
-        loaded = [LoadedConnection(self, end, CONF, wanted, follows=changed) for end in ends]
+        loaded = [LoadedConnection(self, end, CONF, wanted, follows=(block.key,)) for end in ends]
         return [block, *loaded, Leftovers(tuple(end.connection for end in ends))]
 
     def _block(self, ends: Sequence[End], wanted: Wanted, ipsec: Ipsec) -> Block:
@@ -122,6 +121,10 @@ class Stroke(Style):
     def told(self) -> str:
         """By the program that libreswan has, too, and that asks another daemon there."""
         return f"grep -qsx pluto /proc/[0-9]*/comm || {super().told}"
+
+    def by_hand(self, connection: str) -> str:
+        """In ipsec.conf, or in what it includes."""
+        return conf_by_hand.stands(connection)
 
     def view(self, connection: str) -> str:
         """What is listed below `Connections:`."""

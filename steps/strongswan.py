@@ -8,7 +8,9 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from steps import inherited
 from steps.charon_settings import charon_settings
+from steps.conf_by_hand import SoundConf
 from steps.section import Section
+from steps.started_by_hand import StartedByHand
 from steps.styles import others, style_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class IpsecInstallation(Section):
     To check by hand: `systemctl status strongswan` and `swanctl --stats`; or `systemctl status strongswan-starter` and
     `ipsec statusall`.
 
-    What can go wrong: another IKE daemon (libreswan) holds the port: `ss -lunp sport = :500`.
+    What can go wrong: another IKE daemon (libreswan) holds the port: `ss -lunp sport = :500`. A strongSwan that was
+    started by hand (`ipsec restart`) holds it, too: it is stopped, for its unit to start it.
     """
 
     name: ClassVar[str] = "strongswan"
@@ -50,7 +53,8 @@ class IpsecInstallation(Section):
         settings, loaded = charon_settings(style.unit)
         rivals = tuple(each.packages[0] for each in others(style))
         return [
-            inherited.SoundConf(),
+            SoundConf(),
+            StartedByHand(),
             settings,  # before the daemon that reads it
             # before the packages, or the new daemon starts without the port that the old one holds; and rollback has
             # the package again before it starts the daemon

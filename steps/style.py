@@ -118,6 +118,10 @@ class Style(ABC):
         """
         return f"! command -v {self.program} >/dev/null || timeout 10 {self.typed['conns']} 2>/dev/null"
 
+    def by_hand(self, connection: str) -> str:  # noqa: ARG002 - not every style has files that are the admin's
+        """Shell that succeeds where the admin has described a connection of that name, too."""
+        return "false"
+
     @abstractmethod
     def view(self, connection: str) -> str:
         """Shell that prints a connection as the daemon lists it, and fails where the daemon does not answer."""

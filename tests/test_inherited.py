@@ -16,7 +16,7 @@ from scratch import step, unmake
 from runbook.resources.modes import Withheld
 from runbook.resources.retired import RETIRED, RetiredLines, SetAside
 from runbook.step import Verdict
-from steps import inherited, pki
+from steps import conf_by_hand, inherited, pki
 from steps.inherited import OldAuthorities
 from steps.ipsec_firewall import IpsecFirewall
 from steps.nginx import CONF
@@ -182,7 +182,8 @@ def test_a_connection_of_ours_becomes_remarks_and_others_stay(scratch: Callable[
     host = scratch()
     path = host.root / "ipsec.conf"
     path.write_text(TWICE + OFFICE)
-    (part,) = inherited.connections(["ula-net-home"])
+    _, part = conf_by_hand.connections(["ula-net-home"], {})
+    assert isinstance(part, RetiredLines)
     ours = step("ours", {host.name: [RetiredLines(str(path), part.what, part.reasons, part.which)]})
     (finding,) = host.apply(ours, "1")
     assert "a subnet is listed twice" in finding.note
@@ -195,6 +196,58 @@ def test_a_connection_of_ours_becomes_remarks_and_others_stay(scratch: Callable[
     assert path.read_text() == TWICE + OFFICE.replace("198.51.100.7", "198.51.100.8")
     path.write_text(by_hand.CONF)
     assert "twice" not in host.look(ours)[0].note
+
+
+INCLUDING = """\
+include ipsec.d/*.admin
+conn %default
+	keyexchange = ikev2
+include /etc/ipsec.d/none.conf
+# ipsec-runbook: begin
+conn ula-net-vps9
+# ipsec-runbook: end"""
+INCLUDED = """\
+conn office
+	right = 198.51.100.7
+	also="ula-net-home"
+conn "ula-net-home" # ours
+	rightsubnet = 10.0.0.0/8
+	also = base
+  include nested
+"""
+NESTED = "conn\tbase\n\tauto = ignore\n\tinclude nested\n"
+
+
+def test_what_is_included_is_looked_at_too(vps4: Namespace, target: Target) -> None:
+    (vps4.etc / "ipsec.conf").write_text(INCLUDING)
+    for name, text in {"a.admin": INCLUDED, "nested": NESTED}.items():
+        (vps4.etc / "ipsec.d" / name).write_text(text)
+    target.learn(conf_by_hand.FACTS)
+    assert target.facts["conf_sections"].split() == [
+        "/etc/ipsec.d/a.admin:office",
+        "/etc/ipsec.d/a.admin:ula-net-home",
+        "/etc/ipsec.d/nested:base",
+    ]
+    parts = conf_by_hand.connections(["ula-net-home"], target.facts)
+    assert [vps4.run(f"{conf_by_hand.stands(name)}").code for name in ("ula-net-home", "ula-net-vps9")] == [0, 1]
+    ours = step("ours", {target.name: parts})
+    borrowed, conf, included = ours.verify(target)
+    assert borrowed.verdict is Verdict.UNKNOWN
+    assert "office would lose what `also = ula-net-home` says" in borrowed.note
+    assert (conf.verdict, included.verdict) == (Verdict.IN_ORDER, Verdict.DRIFT)
+
+    (vps4.etc / "ipsec.d" / "a.admin").write_text(INCLUDED.replace('also="ula-net-home"', "also=base"))
+    target.readings.clear()
+    found = ours.verify(target)
+    assert [each.verdict for each in found] == [Verdict.IN_ORDER, Verdict.IN_ORDER, Verdict.DRIFT]
+    ours.apply(target, found, {}, "1")
+    assert in_order(ours.verify(target))
+    now = (vps4.etc / "ipsec.d" / "a.admin").read_text()
+    assert now.replace(RETIRED, "") == INCLUDED.replace('also="ula-net-home"', "also=base")
+    kept = [line for line in now.splitlines() if RETIRED not in line]
+    assert kept == ["conn office", "\tright = 198.51.100.7", "\talso=base", "  include nested"]
+    unmake(target, "1")
+    assert RETIRED not in (vps4.etc / "ipsec.d" / "a.admin").read_text()
 
 
 def test_the_articles_web_server_goes_where_it_is_not_read(scratch: Callable[[], Scratch]) -> None:
@@ -227,6 +280,8 @@ def test_the_articles_web_server_goes_where_it_is_not_read(scratch: Callable[[],
         (by_hand.NGINX.replace("return 444", "return 404"), False),
         (by_hand.NGINX.replace("default_server;", ";"), False),
         (by_hand.NGINX.replace("\t", "#\t"), False),
+        (by_hand.NGINX.replace("#\tlisten 443", "\tlisten 443"), False),
+        (by_hand.NGINX.replace("#\tlisten 185.133.75.14:443 ssl http2", "\tlisten 185.133.75.14:8443 ssl"), False),
     ],
 )
 def test_only_a_server_that_answers_challenges_and_nothing_else_is_replaced(

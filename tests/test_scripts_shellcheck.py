@@ -50,6 +50,7 @@ FACTS: Final[Sequence[Mapping[str, str]]] = (
         "nginx_by_hand": "/etc/nginx/sites-enabled/default_server.conf",
         "nginx_ours": f"{SOURCE} {PIN} {KEYRING}",
         "nginx_origin": "https://nginx.org/packages/mainline/debian",
+        "conf_sections": "/etc/ipsec.d/ours.conf:ula-net-home /etc/ipsec.conf:office",
         **{f"firewall_{kind}_{family}": SURVEY for kind in ("live", "stored") for family in (4, 6)},
     },
     {
@@ -67,6 +68,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "PackagesFrom": ("nginx\n", "=nginx\n-nginx-common\n"),
     "PackagesBack": ("nginx\n", "=nginx\n"),
     "SigningKey": ("absent\n", "file 644 root:root\nsome other\n"),
+    "StartedByHand": ("running\n",),
     "Service": SERVICES,
     "Masked": SERVICES,
     "NginxLoaded": ("stale\n", "not running\n"),
@@ -95,14 +97,23 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "UnreachableRoute": ("absent\n",),
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
     "Loaded": ("/etc/systemd/networkd.conf.d/60-ipsec-runbook.conf\n",),
-    "LoadedConnection": ("not running\n",),
+    "LoadedConnection": ("not running\n", "--\n--\n--\n--\nby hand\n--\ncurrent\n"),
     "ByAbility": ("AES_GCM_16 AES_CBC PRF_HMAC_SHA2_384 ECP_384\nopenssl\nunknown\n--\nabsent\n",),
     "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),
     "Tunnel": ("",),
     "LoadedSettings": ("stale\n",),
 }
 """What a part may read so that something is to be done; of those not named here, only the reading is sent."""
-READ_ONLY: Final = {"SoundConf", "CertificatesInUse", "Later", "Told", "NotIfupdown", "Counterpart", "WayIn"}
+READ_ONLY: Final = {
+    "SoundConf",
+    "Borrowed",
+    "CertificatesInUse",
+    "Later",
+    "Told",
+    "NotIfupdown",
+    "Counterpart",
+    "WayIn",
+}
 
 
 NGINX: Final = {"swanctl": "nginx:\n  repository: nginx.org\n", "stroke": ""}
