@@ -1,4 +1,4 @@
-"""The article's own files, as it gives them for vps4, for a host that was set up by hand from it."""
+"""The article's own files, as it gives them, for hosts that were set up by hand from it: vps4's, but where said."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ server {
 """
 """/etc/nginx/sites-enabled/default_server.conf."""
 
-CONF: Final = """\
+_DEFAULT: Final = """\
 config setup
 
 conn %default
@@ -55,6 +55,9 @@ conn %default
 	keyexchange = ikev2
 	mobike = no
 	ike = aes256gcm16-prfsha384-ecp384,aes128gcm16-prfsha256-ecp256!
+"""
+CONF: Final = f"""\
+{_DEFAULT}\
 	esp = aes256gcm16-ecp384,aes128gcm16-ecp256!
 
 conn ula-net-home
@@ -72,7 +75,29 @@ conn ula-net-home
 	auto = route
 	type = tunnel
 """
-"""/etc/ipsec.conf."""
+"""/etc/ipsec.conf on vps4."""
+
+HOME_CONF: Final = f"""\
+{_DEFAULT}\
+	esp = aes128gcm16-ecp256!
+#	esp = aes256gcm16-ecp384,aes128gcm16-ecp256!
+
+conn ula-net-vps4
+	left = %any
+	leftsubnet = fdd7:5938:e2e6:1::/64,fdd7:5938:e2e6:3::1/128
+	leftcert = /etc/ssl/home.johncook.co.uk/home_johncook_co_uk.chained.pem
+	leftauth = pubkey
+	leftid = @home.johncook.co.uk
+	leftsendcert = always
+	leftfirewall = yes
+	right = 185.133.75.14
+	rightsubnet = fdd7:5938:e2e6:8e71::/64,fdd7:5938:e2e6:3::8e71/128
+	rightauth = pubkey
+	rightid = @vps4.johncook.co.uk
+	auto = route
+	type = tunnel
+"""
+"""The same on home."""
 
 SECRETS: Final = ": ECDSA /etc/ssl/vps4.johncook.co.uk/vps4_johncook_co_uk.key1\n"
 """/etc/ipsec.secrets."""

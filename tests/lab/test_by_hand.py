@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from itertools import product as product_of
 from typing import TYPE_CHECKING, Final
 
+import article
 import by_hand
 import pytest
-from made_pki import issue
 from product import Product
 
 from lab import Lab
 from lab.layout import VPS4
 from runbook.resources.block import BEGIN, END
 from runbook.resources.retired import RETIRED
-from steps import pki
 from steps.sites_yaml import load
 
 if TYPE_CHECKING:
@@ -27,64 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SSL: Final = f"/etc/ssl/{VPS4.fqdn}"
-PREPARE: Final = f"""\
-set -e
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q update >/dev/null
-apt-get -q -y install --no-install-recommends nginx strongswan-charon strongswan-starter libcharon-extra-plugins \\
-    libstrongswan-standard-plugins libstrongswan-extra-plugins >/dev/null
-rm /etc/nginx/sites-enabled/default
-mkdir -p {SSL} /etc/ssl/LetsEncrypt /etc/apparmor.d/local
-cd {SSL}
-openssl ecparam -out vps4_johncook_co_uk.key1 -name secp384r1 -genkey -noout
-openssl req -new -x509 -days 90 -key vps4_johncook_co_uk.key1 -subj /CN={VPS4.fqdn} -out vps4_johncook_co_uk.chained.pem
-openssl ec -in vps4_johncook_co_uk.key1 -inform PEM -outform DER -out vps4_johncook_co_uk.key1 2>/dev/null
-chown thejc:sudo {SSL}
-chmod 775 {SSL}
-chmod 400 vps4_johncook_co_uk.key1
-chown root:thejc vps4_johncook_co_uk.key1
-"""
-FINISH: Final = """\
-set -e
-iptables-restore </etc/network/iptables.save
-ip addr add fdd7:5938:e2e6:3::8e71 dev eth0
-systemctl restart nginx strongswan-starter
-"""
-
-
-def of_the_lab(text: str) -> str:
-    """The article's text with the names and addresses of the lab."""
-    return text.replace("185.133.75.14", VPS4.ipv4).replace("johncook.co.uk", "example.test")
-
-
-def plant(lab: Lab) -> None:
-    """Make vps4 as the article leaves it."""
-    lab.root("vps4", PREPARE)
-    root = lab.layout.root("vps4")
-    for path, text in {
-        "etc/nginx/sites-enabled/default_server.conf": by_hand.NGINX,
-        "etc/ipsec.conf": by_hand.CONF.replace("3::1/128", "1::/64"),
-        "etc/ipsec.secrets": by_hand.SECRETS,
-        "etc/apparmor.d/local/usr.lib.ipsec.charon": by_hand.APPARMOR,
-    }.items():
-        (root / path).write_text(of_the_lab(text))
-    rules, interfaces = root / "etc/network/iptables.save", root / "etc/network/interfaces"
-    rules.write_text(rules.read_text().replace("COMMIT\n", f"{by_hand.IPTABLES}COMMIT\n"))
-    interfaces.write_text(interfaces.read_text() + f"    {by_hand.INTERFACE}")
-    now = datetime.now(UTC)
-    for name, days in {
-        "isrgrootx1": 999,
-        "lets-encrypt-x3-cross-signed": -9,
-        "lets-encrypt-x4-cross-signed": -9,
-    }.items():
-        made = issue(name, None, before=now - timedelta(days=1999), after=now + timedelta(days=days))
-        (root / f"etc/ssl/LetsEncrypt/{name}.pem").write_bytes(pki.to_pem(made.cert))
-    for name, target in by_hand.CA_LINKS.items():
-        (root / "etc/ipsec.d/cacerts" / name).symlink_to(target)
-    lab.root("vps4", FINISH)
-
-
+SSL: Final = article.ssl("vps4")
 FILES: Final = (
     "/etc/nginx/sites-enabled/default_server.conf",
     "/etc/network/interfaces",
@@ -97,6 +39,7 @@ FILES: Final = (
 )
 OUTDATED: Final = {
     ("nginx", FILES[0]): "it answers challenges and nothing else",
+    ("strongswan", "strongSwan started by hand"): "outside of its unit",
     ("ipsec-firewall", "outdated rules for IPsec in force (iptables)"): "a NAT on the way",
     ("ipsec-firewall", "outdated rules for IPsec in /etc/network/iptables.save"): "policy rules of the wrong family",
     ("credentials", f"permissions of {SSL}"): "can put a key of theirs into it",
@@ -105,6 +48,12 @@ OUTDATED: Final = {
     ("addresses", "addresses of the private network added by hand in /etc/network/interfaces"): "being checked",
 }
 """What is named, and a word of why."""
+
+
+def lines_lost(before: str, now: str) -> list[str]:
+    """Lines of a file before that are not in it now, remarks or not, outside of our block and in their order."""
+    left = iter(re.sub(f"(?ms)^{BEGIN}$.*?^{END}\n", "", now).replace(RETIRED, "").splitlines())
+    return [line for line in before.splitlines() if line not in left]
 
 
 def texts(lab: Lab) -> dict[str, str]:
@@ -117,20 +66,29 @@ def state(lab: Lab) -> str:
     script = (
         f"for each in {planted}; do\n"
         '    stat -c "%N %A %U %G" "$each"; [ ! -f "$each" ] || sha256sum "$each"\ndone\n'
-        "iptables-save | sed 's/ *\\[.*//; /^#/d'; ip -6 address show to fdd7:5938:e2e6::/48 | grep -o 'inet6 [^ ]*'"
+        "iptables-save | sed 's/ *\\[.*//; /^#/d'; ip -6 address show to fdd7:5938:e2e6::/48 | grep -o 'inet6 [^ ]*'\n"
+        'echo "$(systemctl is-active strongswan-starter) $(cat "/proc/$(cat /run/starter.charon.pid)/comm")"'
     )
     return lab.root("vps4", script).stdout
 
 
-@pytest.fixture(scope="module", params=["swanctl", pytest.param("stroke", marks=pytest.mark.slow)])
+HOSTS: Final = [
+    pytest.param((release, style), id=f"{release}-{style}", marks=() if number == 0 else pytest.mark.slow)
+    for number, (release, style) in enumerate(product_of(("bookworm", "trixie"), ("swanctl", "stroke")))
+]
+
+
+@pytest.fixture(scope="module", params=HOSTS)
 def product(request: pytest.FixtureRequest) -> Iterator[Product]:
-    """The host by hand, for which sites.yaml has either style; its own is ipsec.conf."""
-    lab = Lab(f"by-hand-{os.getpid()}")
+    """The host by hand, on either release, for which sites.yaml has either style; its own is ipsec.conf."""
+    release, style = request.param
+    lab = Lab(f"by-hand-{os.getpid()}", {"vps4": release})
     lab.down()
     lab.up(print)
-    plant(lab)
+    article.plant(lab, "vps4", article.authority(), by_hand.CONF.replace("3::1/128", "1::/64"))
+    lab.root("vps4", "ipsec restart")  # as one does who does not know of its unit
     sites = lab.directory / "sites.yaml"
-    sites.write_text(sites.read_text().replace("ipsec:\n", f"ipsec:\n  config: {request.param}\n"))
+    sites.write_text(sites.read_text().replace("ipsec:\n", f"ipsec:\n  config: {style}\n"))
     yield Product(lab)
     lab.down()
 
@@ -167,7 +125,10 @@ def test_who_describes_it_anew_is_proposed_what_keeps_its_connections(product: P
     sites = tmp_path / "sites.yaml"
     done = product.run("init", "--yes", *targets, *known, file=str(sites))
     assert done.code == 0, done.err
-    assert "by ipsec.conf, with the connections ula-net-home; they stay as they are" in " ".join(done.out.split())
+    assert (
+        "by ipsec.conf, with the connections ula-net-home; they stay, but for one with the name of a link"
+        in " ".join(done.out.split())
+    )
     assert [site.config for site in load(sites).sites.values()] == ["swanctl", "stroke"]
 
 
@@ -190,13 +151,7 @@ def test_it_is_brought_in_order_with_a_tunnel_and_stays_so(product: Product) -> 
 def test_no_line_of_the_admins_is_lost(product: Product, before: tuple[dict[str, str], str]) -> None:
     moved = {FILES[0]: FILES[0].replace("enabled", "available")}
     for path, text in before[0].items():
-        text_now = re.sub(
-            f"(?ms)^{BEGIN}$.*?^{END}\n", "", product.lab.root("vps4", f"cat {moved.get(path, path)}").stdout
-        )
-        now = text_now.replace(RETIRED, "").splitlines()
-        assert [line for line in text.splitlines() if line not in now] == [], path
-        kept = [line for line in now if line in text.splitlines()]
-        assert kept == text.splitlines(), f"{path}: in their order"
+        assert lines_lost(text, product.lab.root("vps4", f"cat {moved.get(path, path)}").stdout) == [], path
 
 
 @pytest.mark.usefixtures("applied")
@@ -243,7 +198,7 @@ mkdir -p /tmp/libreswan/DEBIAN
 printf 'Package: libreswan\\nVersion: 9\\nArchitecture: all\\nMaintainer: x <x@example.test>\\nDescription: x\\n' \
     >/tmp/libreswan/DEBIAN/control
 echo '# of libreswan' >/etc/ipsec.d/libreswan.conf
-dpkg-deb -b /tmp/libreswan /tmp/libreswan.deb >/dev/null && dpkg -i /tmp/libreswan.deb >/dev/null
+dpkg-deb -b /tmp/libreswan /tmp/libreswan.deb >/dev/null && dpkg -i --force-conflicts /tmp/libreswan.deb >/dev/null
 """
 IN_THE_WAY: Final = {
     "iptables-restore does not take /etc/network/iptables.save as it is": (
@@ -255,6 +210,16 @@ IN_THE_WAY: Final = {
         "/etc/ipsec.conf",
         "cp -a /etc/ipsec.conf /root/kept; echo 'conn' >>/etc/ipsec.conf",
         "mv /root/kept /etc/ipsec.conf",
+    ),
+    "its lines end in CR LF, as on Windows": (
+        "/etc/ipsec.conf",
+        "cp -a /etc/ipsec.conf /root/kept; sed -i 's/$/\\r/' /etc/ipsec.conf",
+        "mv /root/kept /etc/ipsec.conf",
+    ),
+    "Name /etc/network/iptables.bak so, which is there": (
+        "/etc/network/iptables.bak",
+        "mv /etc/network/iptables.save /etc/network/iptables.bak",
+        "mv /etc/network/iptables.bak /etc/network/iptables.save",
     ),
     "libreswan does this on this host already": (
         "/etc/ipsec.d/libreswan.conf",
