@@ -125,7 +125,7 @@ def addresses(own: Iterable[str]) -> Part:
         "it fails where the address is there, and at boot the address is still being checked when charon starts; this "
         "step adds it at boot"
     )
-    ip = r"(\/s?bin\/|\/usr\/s?bin\/)?ip[ \t]+(-6[ \t]+)?addr?[a-z]*[ \t]+add?[ \t]+"
+    ip = r"(\/s?bin\/|\/usr\/s?bin\/)?ip[ \t]+(-6[ \t]+)?a(ddr?[a-z]*)?[ \t]+a(dd?)?[ \t]+"
     return RetiredLines(
         INTERFACES,
         "addresses of the private network added by hand",

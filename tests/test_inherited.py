@@ -160,7 +160,15 @@ def test_an_address_added_by_hand_becomes_a_remark(scratch: Callable[[], Scratch
     assert path.read_text() == INTERFACES.replace("inet dhcp", "inet manual")
 
 
-@pytest.mark.parametrize("text", [INTERFACES, INTERFACES.removesuffix("\n"), "up ip -6 address add fd00::1 dev eth0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        INTERFACES,
+        INTERFACES.removesuffix("\n"),
+        "up ip -6 address add fd00::1 dev eth0",
+        "\tpost-up ip a add fd00::1/64 dev eth0\n",
+    ],
+)
 def test_a_file_with_remarks_comes_back_to_the_byte(scratch: Callable[[], Scratch], text: str) -> None:
     host = scratch()
     path = host.root / "interfaces"
