@@ -32,13 +32,13 @@ def select(question: str, choices: Mapping[str, str]) -> str:
         return _select_in_lines(question, dict(zip(typed, choices.items(), strict=True)))
     asks = _questionary()
     shown = [asks.Choice(title, key, shortcut_key=key if lettered else None) for key, title in choices.items()]
-    return str(_answer(asks.select(question, shown, use_shortcuts=lettered, use_jk_keys=not lettered)))
+    return str(_answer(_endable(asks.select(question, shown, use_shortcuts=lettered, use_jk_keys=not lettered))))
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
     """A yes or no."""
     if not plain():
-        return bool(_answer(_questionary().confirm(question, default=default, auto_enter=False)))
+        return bool(_answer(_endable(_questionary().confirm(question, default=default, auto_enter=False))))
     while True:
         said = _typed(f"{question} [{'Y/n' if default else 'y/N'}] ").strip().lower()
         if said in {"", "y", "yes", "n", "no"}:
@@ -103,6 +103,18 @@ def _questionary() -> ModuleType:
     _forget_keys()
     clear_typeahead(get_app_session().input)
     return questionary
+
+
+def _endable(question: Question) -> Question:
+    """Have the end of input (Ctrl-D), and SIGINT by kill(1), end a question as Ctrl-C does, which is a key to it."""
+    from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings  # noqa: PLC0415 - loaded to ask
+
+    ours = KeyBindings()
+    for key in ("c-d", "<sigint>"):
+        ours.add(key, eager=True)(lambda event: event.app.exit(exception=KeyboardInterrupt))
+    theirs = question.application.key_bindings
+    question.application.key_bindings = merge_key_bindings([ours, *([theirs] if theirs else [])])
+    return question
 
 
 def _answer(question: Question) -> object:

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
@@ -156,8 +156,9 @@ class Terminal:
                     self._busy[what] = (began, line)
 
     def _tick(self) -> None:
-        while not self._stop.wait(0.5 if self._live else 5.0):
-            self.show_progress()
+        with suppress(OSError):  # nobody reads any more: whoever writes a line next is told so
+            while not self._stop.wait(0.5 if self._live else 5.0):
+                self.show_progress()
 
     def show_progress(self) -> None:
         """Show what has been under way for long."""

@@ -58,6 +58,11 @@ class Person:
         self._since = 0
         self.raw = ""
 
+    @property
+    def pid(self) -> int:
+        """The process that is talked to."""
+        return self._child.pid
+
     def sees(self, text: str) -> None:
         """Wait until a text is on the screen, below all that was waited for before."""
         deadline = time.monotonic() + _PATIENCE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ PROGRAM = Path(__file__).parent / "asked_run.py"
 QUESTION = "Make th"
 LETTERS = "[a/s/w/c/r/q]"
 ESCAPE = "\x1b"
+ASKS = ("text('Sure?')", "confirm('Sure?')", "select('Sure?', {'a': 'b'})")
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ print("chosen:", asking.select("Which?", {"e": "this", "t": "that"}))
 
 
 @pytest.mark.parametrize("plain", ["", "1"], ids=["lists", "plain"])
-@pytest.mark.parametrize("ask", ["text('Sure?')", "password('Sure?')"])
+@pytest.mark.parametrize("ask", [*ASKS, "password('Sure?')"])
 def test_the_end_of_input_is_no_answer(place: Path, plain: str, ask: str) -> None:
     asks = f"""\
 from runbook import asking
@@ -159,6 +161,23 @@ except KeyboardInterrupt:
     person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH="", RUNBOOK_PLAIN=plain))
     person.sees("Sure?")
     person.press("\x04")
+    assert person.ends() == 0
+    assert "no answer" in person.screen
+
+
+@pytest.mark.parametrize("plain", ["", "1"], ids=["lists", "plain"])
+@pytest.mark.parametrize("ask", ASKS)
+def test_whoever_ends_a_run_by_its_process_number_ends_its_question(place: Path, plain: str, ask: str) -> None:
+    asks = f"""\
+from runbook import asking
+try:
+    asking.{ask}
+except KeyboardInterrupt:
+    print("no answer")
+"""
+    person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH="", RUNBOOK_PLAIN=plain))
+    person.sees("Sure?")
+    os.kill(person.pid, signal.SIGINT)
     assert person.ends() == 0
     assert "no answer" in person.screen
 

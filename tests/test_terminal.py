@@ -27,6 +27,19 @@ def test_what_a_host_says_moves_nothing_and_hides_nothing(out: io.StringIO) -> N
     assert "tab\tand Grüße\nnext\n" in out.getvalue()
 
 
+def test_progress_that_nobody_reads_any_more_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Screen):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(terminal, "PATIENCE", 0)
+    told = Terminal(Gone(), str)
+    told.busy("waiting")
+    told._ticker.start()
+    told._ticker.join(30)
+    assert not told._ticker.is_alive()
+
+
 def test_our_own_colours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
