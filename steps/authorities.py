@@ -12,7 +12,9 @@ from cryptography.x509.oid import NameOID
 from runbook.resources.file import File
 from runbook.script import embed, quote
 from runbook.step import Change, Finding, Part
+from steps.pki import public_fingerprint
 from steps.style import OUR_CA_FILES as OURS
+from steps.x509_reading import is_self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +29,16 @@ REMOVED: Final = "/run/ipsec-runbook-ca-removed"
 
 
 def ca_name(certificate: x509.Certificate) -> str:
-    """The file name of a CA certificate: what it says it is, and what it is."""
+    """The file name of a CA certificate: what it says it is, and what it is.
+
+    A root is what its key is: one that is made anew for the same key is the same wherever it is named.
+    """
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     common = str(names[0].value) if names else "ca"
     words = re.sub(r"[^a-z0-9]+", "-", common.lower()).strip("-")[:40]
-    return f"ipsec-runbook-{words}-{certificate.fingerprint(hashes.SHA256()).hex()[:8]}.pem"
+    root = is_self_signed(certificate)
+    what = public_fingerprint(certificate) if root else certificate.fingerprint(hashes.SHA256()).hex()
+    return f"ipsec-runbook-{words}-{what[:8]}.pem"
 
 
 _UNDO: Final = """\
@@ -55,6 +62,8 @@ class CaCertificates(Part):
 
     directory: str
     wanted: Mapping[str, bytes] = field(repr=False)
+    unless_named_in: str = ""
+    """A directory whose files may name them: those that they do are not taken away, for the files stay as they are."""
 
     @property
     def key(self) -> str:
@@ -66,10 +75,16 @@ class CaCertificates(Part):
         return f"{quote(self.directory)}/{OURS}"
 
     def probe(self) -> str:
-        """Name and state of each file of ours."""
+        """Name and state of each file of ours, but for those that are to stay whatever they are."""
+        spare = ""
+        if self.unless_named_in:
+            kept = "|".join(map(quote, self.wanted)) or quote("")
+            named = f'grep -rqsF -- "$name" {quote(self.unless_named_in)}'
+            spare = f"    name=${{file##*/}}; case $name in {kept}) ;; *) ! {named} || continue ;; esac\n"
         return (
             f"for file in {self._ours}; do\n"
-            '    [ ! -e "$file" ] || printf \'%s %s\\n\' "${file##*/}" "$(rb_state "$file")"\ndone'
+            f'    [ -e "$file" ] || continue\n{spare}'
+            '    printf \'%s %s\\n\' "${file##*/}" "$(rb_state "$file")"\ndone'
         )
 
     def judge(self, found: Reading) -> Finding:

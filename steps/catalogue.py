@@ -226,6 +226,13 @@ AUTHORITY_UNUSABLE: Final = Entry(
     "openssl x509 -noout -subject -dates -in {path}",
     "put the right one back there, or move it away for a new one, then: {again}",
 )
+AUTHORITY_CHANGED: Final = Entry(
+    "authority-changed",
+    "the certificate for {fqdn} is of another authority than sites.yaml names, and a renewal does not go over: {why}",
+    "sites.yaml names another authority than at the last apply, or your own authority is not here any more",
+    "runbook audit --step certificate{file}",
+    "go over to it by an apply (runbook apply{file}), or put back what was there before; then: {again}",
+)
 REQUEST_UNUSABLE: Final = Entry(
     "request-unusable",
     "{target}: openssl there has made a request that is not right: {why}",

@@ -31,7 +31,8 @@ class CertificateCreation(ControllerSection):
 
     With `certificate_authority: private` it is an authority of your own that signs the request, made here and kept in
     .runbook/authority: nobody else is asked, no web server is needed, and nobody else's certificates are trusted. Keep
-    a backup of its key, and keep that key secret: whoever has it can be any of your sites.
+    a backup of its key, and keep that key secret: whoever has it can be any of your sites. Its certificate is made anew
+    for the same key in time; with .runbook/authority moved away, the next apply makes another authority.
 
     To check by hand: `openssl x509 -noout -subject -dates -ext subjectAltName -in .runbook/certificates/home.pem`.
 

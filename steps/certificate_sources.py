@@ -48,6 +48,12 @@ class Source(Protocol):
     def anchors(self, network: Network, vault: Vault) -> Sequence[x509.Certificate]:
         """The roots that its certificates must chain to; none while they are not known."""
 
+    def settled(self, network: Network, vault: Vault) -> bool:
+        """Whether those roots stay: they are known, and nothing here is about to make them anew."""
+
+    def standing(self, vault: Vault) -> str:
+        """How long what is here of it lives, in words; empty where there is nothing."""
+
     def issued(self, vault: Vault, leaf: x509.Certificate) -> bool:
         """Whether a certificate is known to be of this source, by its signature."""
 

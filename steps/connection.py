@@ -9,6 +9,7 @@ from runbook.step import Later
 from steps import conf_by_hand, pki
 from steps.credentials import ca_files, neighbours
 from steps.loaded import LoadedConnection
+from steps.renewals import renewal_of
 from steps.section import Section
 from steps.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.style import Wanted
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.step import Part
+    from steps.network import End
 
 
 class Connection(Section):
@@ -93,10 +95,21 @@ class Connection(Section):
         moved = tuple(each.key for each in by_hand)
         return [*by_hand, *elsewhere, *(self._settled(each, moved) for each in style.connections(ends, wanted))]
 
+    def _alone(self, end: End) -> bool:
+        """Whether the other end would be shown a certificate that it could not be prepared for."""
+        chain = verified_chain(self.network, end.here, self.vault)
+        new = chain and end.link.name in renewal_of(self.vault, end.here, chain.leaf).to_show
+        return bool(new) and end.there.name in self.vault.not_given
+
     def _settled(self, part: Part, moved: tuple[str, ...]) -> Part:
-        """The part; what is to be loaded is known later where a certificate is about to be renewed."""
+        """The part; what is to be loaded is known later where a certificate is about to be renewed.
+
+        Nor is a renewed one loaded where the other end could not be given what it will be verified by.
+        """
         if not isinstance(part, LoadedConnection):
             return part
+        if self._alone(part.end):
+            return Later("loaded connection", part.end.connection, "credentials")
         sites = neighbours(self.network, part.end.here)
         settled = all(settled_chain(self.network, each, self.vault) for each in sites)
         if not settled:

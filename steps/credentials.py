@@ -72,6 +72,10 @@ class Credentials(Section):
             *inherited.credentials(site),
         ]
 
+    def give_up(self, target: str) -> None:
+        """The other ends of its tunnels are not to go over to what it does not trust yet."""
+        self.vault.not_given.add(target)
+
 
 def neighbours(network: Network, site: Site) -> Sequence[Site]:
     """The site, and those that it is linked to."""
@@ -85,4 +89,5 @@ def ca_files(network: Network, site: Site, vault: Vault) -> Mapping[str, bytes]:
         if chain is None:
             return {}
         wanted = [*wanted, *chain.intermediates]
-    return {ca_name(each): pki.to_pem(each) for each in wanted}
+    # of two of one name, which are for one key, the one that lives longer
+    return {ca_name(each): pki.to_pem(each) for each in sorted(wanted, key=lambda each: each.not_valid_after_utc)}

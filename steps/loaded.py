@@ -104,7 +104,8 @@ journalctl -q -b {style.journal} -o short-unix -g {quote(f"({style.loading(name)
         viewed, held, routes, trapped, by_hand, file = text.split("--\n")
         differences = self.style.differences(self.end, self.wanted, viewed)
         if self.certificates_only:
-            return [] if differences is None else [*self._missing(held), *self._unread(file)]
+            kept = "".join(line for line in held.splitlines(keepends=True) if not line.endswith(" stale\n"))
+            return [] if differences is None else [*self._missing(kept), *self._unread(file)]
         if self._ignored:
             return [] if differences is None else [f"charon has loaded {self.end.connection}, which it is to ignore"]
         replaced = [BY_HAND] if by_hand.strip() else []

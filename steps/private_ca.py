@@ -69,17 +69,21 @@ def new_ca(key: bytes, domain: str) -> bytes:
     return builder.sign(signer, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
 
 
+def due_at(ca: x509.Certificate) -> datetime:
+    """When a CA's certificate is to be made anew: long before what it has signed may outlive it."""
+    return ca.not_valid_before_utc + (ca.not_valid_after_utc - ca.not_valid_before_utc) * 2 / 3
+
+
 def ca_problem(ca: x509.Certificate, key: bytes, names: Iterable[str]) -> str:
     """Say why a CA's certificate cannot go on as it is, for this key and these sites' names; empty when it can."""
     now = datetime.now(UTC)
-    lifetime = ca.not_valid_after_utc - ca.not_valid_before_utc
     constraints = extension(ca, x509.NameConstraints)
     permitted = [str(each.value) for each in (constraints and constraints.permitted_subtrees) or ()]
     if public_fingerprint(ca) != public_fingerprint(load_key(key)) or not is_self_signed(ca):
         return "it is for another key"
     if problem := date_problem(ca, now):
         return f"it {problem}"
-    if now >= ca.not_valid_before_utc + lifetime * 2 / 3:
+    if now >= due_at(ca):
         return f"it ends on {ca.not_valid_after_utc:%Y-%m-%d}"
     outside = [name for name in names if not all(f".{name}".endswith(f".{domain}") for domain in permitted)]
     return f"it may not vouch for {outside[0]}" if outside else ""

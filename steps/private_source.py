@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, StepError
-from runbook.script import quote
-from runbook.step import CONTROLLER, Change, Finding, Part
+from runbook.script import Reading, quote
+from runbook.step import CONTROLLER, Change, Finding, Part, Verdict
 from steps import catalogue, pki, private_ca
 from steps.private_key import PrivateKey
 from steps.vault import put, read_if_there, set_aside
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from runbook.script import Reading
     from runbook.target import Target
     from steps.network import Network, Site
     from steps.renewals import Suggestion
@@ -50,6 +50,25 @@ def anchors(network: Network, vault: Vault) -> Sequence[x509.Certificate]:  # no
     """Its certificate."""
     kept = read_if_there(vault.ca_certificate)
     return pki.split_chain(kept) if kept else []
+
+
+def settled(network: Network, vault: Vault) -> bool:
+    """Whether its certificate can go on as it is."""
+    names = tuple(site.fqdn for site in network.sites.values())
+    return CaCertificate(vault, names).judge(Reading("")).verdict is Verdict.IN_ORDER
+
+
+def standing(vault: Vault) -> str:
+    """How long its certificate lives, and when it is made anew."""
+    kept = read_if_there(vault.ca_certificate)
+    if not kept:
+        return ""
+    try:
+        ca = pki.split_chain(kept)[0]
+    except RunbookError:
+        return "your own authority: its certificate cannot be read"
+    left, due = pki.days_left(ca, datetime.now(UTC)), private_ca.due_at(ca)
+    return f"your own authority: {left} days left, made anew from {due:%Y-%m-%d} on"
 
 
 def issued(vault: Vault, leaf: x509.Certificate) -> bool:

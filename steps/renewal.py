@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError, UsageError
 from runbook.step import Check
+from steps.authorities import CaCertificates
 from steps.certificate import CertificateCreation
 from steps.certificate_sources import source_of
 from steps.certificates_in_use import seen
@@ -19,7 +20,7 @@ from steps.credentials import Credentials
 from steps.loaded import LoadedConnection
 from steps.ping import PingTest, Tunnel
 from steps.renewals import is_due, renewal_of, standing
-from steps.site_certificate import SiteCertificate, good_leaf, verified_chain
+from steps.site_certificate import SiteCertificate, good_leaf, rootless, verified_chain
 from steps.styles import style_of
 from steps.vault import Vault
 
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
 
 
 class RenewedCertificates(CertificateCreation):
-    """Have the certificates that are due issued anew, for the same requests."""
+    """Have the certificates that are due issued anew, for the same requests, and an authority of your own with them."""
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """Those of the sites whose turn it is."""
+        """Those of the sites whose turn it is, and what their authority needs; a new one is made by an apply alone."""
         every = [each for each in super().parts(target, facts) if isinstance(each, SiteCertificate)]
-        return [each for each in every if each.site.name not in self.vault.not_renewed]
+        made = [] if rootless(self.network, self.vault) else source_of(self.network).parts(self.network, self.vault)
+        return [
+            *made,
+            *(replace(each, same_authority=True) for each in every if each.site.name not in self.vault.not_renewed),
+        ]
 
 
 class RenewedCredentials(Credentials):
@@ -50,6 +55,16 @@ class RenewedCredentials(Credentials):
         style = style_of(site)
         ours = {f"file {style.leaf_path(site)}", f"CA certificates in {style.ca_directory}"}
         return [each for each in super().parts(target, facts) if each.key in ours]
+
+
+class CredentialsAlone(RenewedCredentials):
+    """The same, where the connections are not described anew: what they name by its file stays."""
+
+    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
+        """CA certificates that are no longer wanted, but named, wait for an apply."""
+        named = style_of(self.site(target)).naming
+        every = super().parts(target, facts)
+        return [replace(each, unless_named_in=named) if isinstance(each, CaCertificates) else each for each in every]
 
 
 class RenewedConnections(Connection):
@@ -99,8 +114,8 @@ def renewal(network: Network, *, only: str, force: bool) -> Sequence[Section]:
     links = tuple(link for link in network.links if sites.keys() >= set(link.between))
     vault.not_renewed.update(sites.keys() - {only} if only else ())
     certified = replace(network, sites=sites, links=links)
-    connections = Connection if force else RenewedConnections
-    steps = (RenewedCertificates, RenewedCredentials, connections, RenewedTunnels)
+    described = (RenewedCredentials, Connection) if force else (CredentialsAlone, RenewedConnections)
+    steps = (RenewedCertificates, *described, RenewedTunnels)
     return [section(certified, vault) for section in steps]
 
 
@@ -129,8 +144,10 @@ def ask_authorities(network: Network, controller: Target, *, only: str, force: b
 
 
 def standings(network: Network) -> Iterator[str]:
-    """How each site's certificate stands, in words."""
+    """How each site's certificate stands, in words, and an authority of one's own."""
     vault = Vault(network)
     for site in network.sites.values():
         if chain := verified_chain(network, site, vault):
             yield f"certificate of {site.fqdn}: {standing(chain.leaf, renewal_of(vault, site, chain.leaf))}"
+    if authority := source_of(network).standing(vault):
+        yield authority

@@ -34,6 +34,14 @@ def trust_anchors(network: Network, vault: Vault) -> Sequence[x509.Certificate]:
     return source_of(network).anchors(network, vault)
 
 
+def rootless(network: Network, vault: Vault) -> bool:
+    """Whether the authority is not there that would have to sign the certificates: one of one's own, not made yet."""
+    try:
+        return not trust_anchors(network, vault)
+    except (RunbookError, OSError):  # it is there, and what is wrong with it is for the certificates to say
+        return False
+
+
 def verify(network: Network, site: Site, vault: Vault, bundle: bytes) -> chains.Chain:
     """The site's certificate in `bundle` with its way to a trust anchor; raises RunbookError where there is none."""
     ours = place_of(network).fingerprint(vault, site)
@@ -64,11 +72,13 @@ def good_leaf(network: Network, site: Site, vault: Vault) -> x509.Certificate | 
 
 
 def settled_chain(network: Network, site: Site, vault: Vault) -> chains.Chain | None:
-    """What the site is to have: the certificate that is good, unless another is about to take its place."""
+    """What the site is to have: the certificate that is good, unless it or its root is about to be another."""
     chain = verified_chain(network, site, vault)
     if chain is None or not vault.not_renewed.isdisjoint((CONTROLLER, site.name)):
         return chain
-    return None if is_due(chain.leaf, renewal_of(vault, site, chain.leaf)) else chain
+    if is_due(chain.leaf, renewal_of(vault, site, chain.leaf)) or not source_of(network).settled(network, vault):
+        return None
+    return chain
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ class SiteCertificate(Part):
     site: Site
     vault: Vault = field(repr=False)
     serves: tuple[str, ...] = ()
+    same_authority: bool = False
+    """A renewal's view: to go over to another authority waits for an apply."""
 
     @property
     def key(self) -> str:
@@ -114,14 +126,16 @@ class SiteCertificate(Part):
 
         Where it is good by itself, the fault lies with its chain or our anchors: another order would end the same way.
         """
-        leaf = good_leaf(self.network, self.site, self.vault)
-        if leaf is None or renewal_of(self.vault, self.site, leaf).due:
-            return self.drift(self._issued(str(error)))
-        source = source_of(self.network)
-        moved = any(other.issued(self.vault, leaf) for other in SOURCES.values() if other is not source)
-        if moved or not source.COST:
-            return self.drift(self._issued(str(error)))
-        return self.unknown(StepError(catalogue.CERTIFICATE_UNUSABLE, why=error, path=self.path))
+        leaf, source = good_leaf(self.network, self.site, self.vault), source_of(self.network)
+        if leaf and not renewal_of(self.vault, self.site, leaf).due:
+            moved = any(other.issued(self.vault, leaf) for other in SOURCES.values() if other is not source)
+            if source.COST and not moved:
+                return self.unknown(StepError(catalogue.CERTIFICATE_UNUSABLE, why=error, path=self.path))
+            if self.same_authority:
+                return self.unknown(StepError(catalogue.AUTHORITY_CHANGED, fqdn=self.site.fqdn, why=error))
+        elif self.same_authority and rootless(self.network, self.vault):
+            return self.unknown(StepError(catalogue.AUTHORITY_CHANGED, fqdn=self.site.fqdn, why=error))
+        return self.drift(self._issued(str(error)))
 
     def _issued(self, why: str) -> Change:
         return self._change(source_of(self.network).offer(self.network, self.site), why)

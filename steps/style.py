@@ -58,6 +58,8 @@ class Style(ABC):
     """What the daemon is spoken to by."""
     ca_directory: ClassVar[str]
     """Where it looks for CA certificates."""
+    naming: ClassVar[str] = ""
+    """The directory of the files that name CA certificates by theirs; empty where none does."""
     chained: ClassVar[bool] = False
     """Whether the certificate's file has its chain behind it; charon reads the first certificate of it only."""
     reads_anew: ClassVar[str]

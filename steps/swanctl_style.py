@@ -51,6 +51,7 @@ class Swanctl(Style):
     journal: ClassVar[str] = f"-u {unit}"
     program: ClassVar[str] = "swanctl"
     ca_directory: ClassVar[str] = "/etc/swanctl/x509ca"
+    naming: ClassVar[str] = "/etc/swanctl/conf.d"
     reads_anew: ClassVar[str] = "everything in /etc/swanctl (--load-all)"
     typed: ClassVar[Mapping[str, str]] = {
         "conns": "swanctl --list-conns",
@@ -97,7 +98,7 @@ class Swanctl(Style):
                 parts += [Later("file", path, "certificate"), Later("loaded connection", end.connection, "certificate")]
                 continue
             certificate = self.leaf_path(end.here).rpartition("/")[2]
-            anchors = [ca_name(each) for each in wanted.anchors]
+            anchors = list(dict.fromkeys(map(ca_name, wanted.anchors)))
             made = partial(_file, end, certificate=certificate, anchors=anchors)
             conf = ByAbility(end.network.ipsec, self.algorithms, made)
             parts += [conf, LoadedConnection(self, end, path, wanted, follows=(conf.key,))]

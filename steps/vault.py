@@ -24,6 +24,8 @@ class Vault:
         self.account_key = self.directory / "acme" / "account.key"
         self.not_renewed: set[str] = set()
         """The sites, or the controller for all of them, whose certificates stay as they are in this run."""
+        self.not_given: set[str] = set()
+        """The sites that this run could not give their certificates, nor the roots of the others'."""
         self.ca_key = self.directory / "authority" / "ca.key"
         self.ca_certificate = self.directory / "authority" / "ca.pem"
 

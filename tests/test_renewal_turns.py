@@ -14,16 +14,20 @@ from ula_network import ends
 
 from runbook.errors import StepError, UsageError
 from runbook.local import LocalHost
+from runbook.resources.file import File
+from runbook.script import Reading
 from runbook.step import CONTROLLER, Verdict
 from runbook.target import Target
 from steps import acme_source, catalogue, certificate_request, pki, private_ca, private_source
 from steps.acme_order import AcmeError
+from steps.authorities import CaCertificates
 from steps.certificate_options import Certificates
 from steps.certificates_in_use import CertificatesInUse
+from steps.private_key import PrivateKey
 from steps.renewal import ask_authorities, renewal, standings
 from steps.renewal_timer import RenewalTimer
 from steps.renewals import Renewal, Suggestion, is_due, renewal_of
-from steps.site_certificate import settled_chain, verified_chain
+from steps.site_certificate import SiteCertificate, settled_chain, verified_chain
 from steps.vault import Vault
 
 if TYPE_CHECKING:
@@ -120,6 +124,59 @@ def test_what_is_due_of_a_site_whose_turn_it_is_not_stays_what_the_hosts_are_to_
     vault = renewal(network, only="vps4", force=False)[0].vault
     assert settled_chain(network, network.sites["home"], vault)
     assert settled_chain(network, network.sites["vps4"], vault) is None
+
+
+def test_a_renewal_does_not_go_over_to_another_authority(network: Network, controller: Target) -> None:
+    """To one of one's own that is not made yet, nor to one that has been made."""
+    other = replace(network, certificate_authority="private")
+    for made in (False, True):
+        if made:
+            key, ca = Vault(other).ca_key, Vault(other).ca_certificate
+            key.parent.mkdir()
+            key.write_bytes(pki.new_key())
+            ca.write_bytes(private_ca.new_ca(key.read_bytes(), "example.org"))
+        assert list(ask_authorities(other, controller, only="", force=False)) == []
+        parts = renewal(other, only="", force=False)[0].parts(CONTROLLER, {})
+        assert [part.key for part in parts if not isinstance(part, SiteCertificate)] == (
+            [f"private key {key}", f"certificate authority {ca}"] if made else []
+        )
+        found = [part.judge(Reading("")) for part in parts if isinstance(part, SiteCertificate)]
+        assert len(found) == len(network.sites)
+        for each in found:
+            assert each.verdict is Verdict.UNKNOWN
+            assert each.error
+            assert (
+                "is of another authority than sites.yaml names"
+                in told_as(each.error, catalogue.AUTHORITY_CHANGED)["error"]
+            )
+
+
+def test_an_authority_of_one_s_own_is_renewed_too_and_what_follows_of_it_is_known_later(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(network, certificate_authority="private")
+    vault = Vault(own)
+    vault.ca_key.parent.mkdir()
+    vault.ca_key.write_bytes(pki.new_key())
+    vault.ca_certificate.write_bytes(private_ca.new_ca(vault.ca_key.read_bytes(), "example.org"))
+    (root,) = pki.split_chain(vault.ca_certificate.read_bytes())
+    for site in own.sites.values():
+        request = certificate_request.new_csr(vault.key(site).read_bytes(), site.fqdn)
+        vault.certificate(site).write_bytes(private_ca.sign(request, site.fqdn, root, vault.ca_key.read_bytes()))
+
+    def found() -> dict[str, Verdict]:
+        steps = renewal(own, only="", force=False)
+        parts = [*steps[0].parts(CONTROLLER, {}), *steps[1].parts("home", {})]
+        made = [part for part in parts if not isinstance(part, (PrivateKey, File, CaCertificates))]
+        return {part.key.partition(" /")[0]: part.judge(Reading("")).verdict for part in made}
+
+    assert set(found().values()) == {Verdict.IN_ORDER}
+    monkeypatch.setattr(private_ca, "due_at", lambda _: NOW)
+    assert found()["certificate authority"] is Verdict.DRIFT
+    assert found()["certificate home.example.org"] is Verdict.IN_ORDER
+    assert found()["CA certificates in"] is Verdict.LATER
+    *_, authority = standings(own)
+    assert authority.startswith("your own authority: 3652 days left, made anew from ")
 
 
 def test_a_site_that_is_not_there_and_one_without_a_certificate_are_said_to_be_so(network: Network) -> None:
