@@ -114,10 +114,6 @@ class Network:
         )
         return tuple(own)
 
-    def own_address(self, site: Site) -> IPv6Address:
-        """The site's address in its own /64, `::1` there; libipsec refuses a subnet without one."""
-        return self.subnet(site)[1]
-
     def link_address(self, site: Site) -> IPv6Address:
         """The site's address on the link network, ending in its subnet id: `fdd7:5938:e2e6:3::8e71`."""
         return self.link_network[site.subnet_id]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from steps.ipsec_options import Start
     from steps.network import Network, Site
 
-TOPIC: Final = "tunnel"
-
 _LESSON: Final = """\
 {picture}
 

@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from typer.main import get_command
 
 from runbook.cli import app
+from steps.sites_yaml import load
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "README.md"])
@@ -41,6 +43,20 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
     assert (ROOT / name).is_file()
 
 
+def test_what_the_how_to_has_one_write_into_sites_yaml_is_taken(tmp_path: Path) -> None:
+    described = yaml.safe_load((ROOT / "steps/example.yaml").read_text())
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        added = yaml.safe_load(block)
+        for name, site in added.pop("sites", {}).items():
+            described["sites"].setdefault(name, {}).update(site)
+        described |= added
+        with (tmp_path / "sites.yaml").open("w") as file:
+            yaml.safe_dump(described, file)
+        assert load(tmp_path / "sites.yaml").links, block
+
+
 def test_the_example_step_is_one(tmp_path: Path) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs/writing-a-step.md").read_text(), re.DOTALL)[1]
     space: dict[str, object] = {}
@@ -49,7 +65,6 @@ def test_the_example_step_is_one(tmp_path: Path) -> None:
         "from collections.abc import Mapping, Sequence\nfrom steps.section import Section\n"
     )
     exec(imports + code, space)  # noqa: S102 - our own page
-    from steps.sites_yaml import load  # noqa: PLC0415 - the page's imports come first
 
     (tmp_path / "sites.yaml").write_text((ROOT / "steps/example.yaml").read_text())
     step = space["Greeting"](load(tmp_path / "sites.yaml"))

@@ -99,6 +99,7 @@ def test_older_rules_of_ours_are_replaced_and_come_back_in_their_place(host: Nam
     (found,) = look(target, [part])
     assert found.verdict is Verdict.DRIFT
     assert found.change
+    assert found.change.summary == "replace 3 by 1 rule for web in those in force (iptables)"
     assert found.change.diff.count("203.0.113.9") == 3
     assert in_order(make(target, [part], "replaced"))
     assert "203.0.113.9" not in host.rules()

@@ -95,7 +95,8 @@ class MarkedRules(Part):
     def _summary(self, where: str, have: Sequence[str]) -> str:
         had = sum(not line.startswith("*") for line in have)
         count = f"{len(self.placed)} rule{'s' * (len(self.placed) != 1)}"
-        return f"{f'replace {had} by' if had else 'add'} {count} for {self.purpose} {where}"
+        verb, preposition = (f"replace {had} by", "in") if had else ("add", "to")
+        return f"{verb} {count} for {self.purpose} {preposition} {where}"
 
 
 class RulesInForce(MarkedRules):
@@ -130,7 +131,7 @@ class RulesInForce(MarkedRules):
 
     def _change(self, have: Sequence[str], diff: str) -> Change:
         return Change(
-            summary=self._summary(f"to those in force ({self.program})", have),
+            summary=self._summary(f"those in force ({self.program})", have),
             save=f'{self.listing} >"$image/kept.$index"',
             apply=f"{self._functions()}rules=$({self.listing}) &&\n{self._restore()}",
             undo=f"{self._functions()}rules=$({self.listing}) &&\n{_WANT_WHAT_WAS}{self._restore()}",
@@ -192,7 +193,7 @@ class RulesInFile(MarkedRules):
         path = quote(self.path)
         begin = f"{self._functions()}path=$(readlink -f -- {path})\n{_ENDED}"
         return Change(
-            summary=self._summary(f"to {self.path}", have),
+            summary=self._summary(self.path, have),
             save=f'cp -- {path} "$image/kept.$index" && sync -- "$image/kept.$index"',
             apply=f'{begin}rb_rules file <"$path" >"$image/new.$index" &&\n{self._put(self.validator)}',
             undo=f"[ -f {path} ] || exit 0\n{begin}{_EDIT_BACK}{self._put('')}",
