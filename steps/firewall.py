@@ -98,6 +98,12 @@ def retired_parts(outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -
     return backend.retired(outdated, facts) if backend else ()
 
 
+def closed_parts(purpose: str, facts: Mapping[str, str]) -> Sequence[Part]:
+    """What a host should look like with nothing open for a purpose any more: what was opened for it once is gone."""
+    backend = BACKENDS.get(facts.get("firewall_managers", ""))
+    return [each for each in backend.parts(purpose, (), facts) if not isinstance(each, Told)] if backend else ()
+
+
 def way_in(facts: Mapping[str, str]) -> WayIn | None:
     """What a boot does to the admin's way in, where the rules that it loads are of a kind that tells."""
     backend = BACKENDS.get(facts.get("firewall_managers", ""))

@@ -56,10 +56,9 @@ fi
         ours = [each for each in live if _names(each) in map(_names, stored)]
         found = [_foreign(purpose, each, openings) for each in live if each not in ours and _dropped(each, openings)]
         kept, in_force = _rules(openings, stored), _rules(openings, ours)
-        if not kept and not in_force:
-            why = f"nothing to open: no chain of {FILE} drops what this lets through"
-            return [*found, Told(f"firewall for {purpose}", Verdict.IN_ORDER, why)]
         note = "" if "firewall_loader" in facts else f"nothing loads {FILE} at boot: systemctl enable nftables"
+        if not kept and not in_force:
+            note = f"nothing to open: no chain of {FILE} drops what this lets through"
         return [*found, LiveNftRules(purpose, in_force), StoredNftRules(purpose, kept, note, path=FILE)]
 
     def retired(self, outdated: Sequence[OutdatedRules], facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002

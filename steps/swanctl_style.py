@@ -144,8 +144,7 @@ class Swanctl(Style):
 
     def trapped(self, connection: str) -> str:
         """By its child."""
-        listed = f"swanctl --list-pols --trap --child {quote(connection)} 2>/dev/null"
-        return f"{listed} | sed -n 's/^  local: *//p; s/^  remote: */=== /p' | tr '\\n' ' '"
+        return f"swanctl --list-pols --trap 2>/dev/null | awk -v name={quote(f'{connection}/{connection},')} '{_TRAP}'"
 
     def load(self, connection: str) -> str:  # noqa: ARG002 - it loads all and comes back when it has
         """With the credentials that are no longer there taken away."""
@@ -236,6 +235,11 @@ _CONNECTION: Final = """\
 $0 == "  " name " {" { ours = 1 }
 /^\\}/ { if (ours) printf "%s", event; event = "" }"""
 """Of all connections that charon lists, the one called `name`."""
+
+_TRAP: Final = """\
+/^[^ ]/ { ours = $1 == name }
+ours && /^  (local|remote): / { if ($1 == "remote:") print "==="; sub(/^  [a-z]*: */, ""); print }"""
+"""Of all packets that charon waits for, those of the connection called `name`."""
 
 _CERTIFICATES: Final = """\
 /^list-cert event/ { key = "-" }

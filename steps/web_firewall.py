@@ -45,7 +45,8 @@ class WebFirewall(Section):
     `curl -i http://vps4.johncook.co.uk/.well-known/acme-challenge/nonexistant` a 404 (a 307 where another site
     serves the challenges). On the host, `iptables -nvL in-new` counts what each rule has let in.
 
-    With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is opened.
+    With an authority of your own (`certificate_authority: private`) nobody asks, and nothing is opened;
+    what was, goes.
 
     What can go wrong: the provider, or the router in front of the host, has a firewall of its own; nothing loads the
     file at boot; ufw or firewalld manages the rules, or two managers do, and nothing is touched.
@@ -59,7 +60,7 @@ class WebFirewall(Section):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Port 80 in both families, in force and stored."""
         if not source_of(self.network).OVER_HTTP:
-            return [not_asked("firewall for web")]
+            return [not_asked("firewall for web"), *firewall.closed_parts("web", facts)]
         return firewall.firewall_parts("web", openings(self.site(target), facts), facts)
 
     def checks(self) -> Sequence[Check]:

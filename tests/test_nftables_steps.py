@@ -146,6 +146,18 @@ def test_what_stands_in_the_way_of_nftables_is_named(  # noqa: PLR0913, PLR0917 
     assert [each for each in found if each.verdict is verdict and words in each.note], found
 
 
+def test_where_nothing_is_dropped_any_more_no_rule_of_ours_is_kept(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    furnish(vps4)
+    step = WebFirewall(network(tmp_path))
+    assert in_order(apply(step, target))
+    vps4.sh("sed -i 's/policy drop;$/policy accept;/' /etc/nftables.conf; nft -f /etc/nftables.conf")
+    assert not in_order(verify(step, target))
+    assert in_order(apply(step, target))
+    assert "ipsec-runbook" not in vps4.nft() + vps4.sh("cat /etc/nftables.conf")
+
+
 def test_every_script_of_the_sections_passes_shellcheck(vps4: Namespace, target: Target, tmp_path: Path) -> None:
     furnish(vps4)
     for step in (WebFirewall(network(tmp_path)), IpsecFirewall(network(tmp_path))):

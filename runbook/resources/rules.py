@@ -94,9 +94,10 @@ class MarkedRules(Part):
 
     def _summary(self, where: str, have: Sequence[str]) -> str:
         had = sum(not line.startswith("*") for line in have)
-        count = f"{len(self.placed)} rule{'s' * (len(self.placed) != 1)}"
-        verb, preposition = (f"replace {had} by", "in") if had else ("add", "to")
-        return f"{verb} {count} for {self.purpose} {preposition} {where}"
+        what = f"{len(self.placed) or had} rule{'s' * ((len(self.placed) or had) != 1)} for {self.purpose}"
+        if not self.placed:
+            return f"take {what} out of {where}"
+        return f"replace {had} by {what} in {where}" if had else f"add {what} to {where}"
 
 
 class RulesInForce(MarkedRules):

@@ -72,7 +72,7 @@ class Ends(Product):
 
     def waits(self) -> bool:
         """Whether home's charon waits for the first packet."""
-        return not self.lab.root("home", self.styles["home"].trapped(CONNECTIONS["home"]), check=False).returncode
+        return bool(self.lab.root("home", self.styles["home"].trapped(CONNECTIONS["home"]), check=False).stdout.strip())
 
     def restarted(self, host: str = "home") -> None:
         """Its strongSwan begins anew, as at boot, and has read all."""

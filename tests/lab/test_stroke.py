@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from steps import catalogue
 from steps.statusall import associations, viewed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from product import Run
 
@@ -81,6 +82,13 @@ def encrypted(product: Product) -> bool:
     return answered and wire.esp_packets > 0 and wire.plaintext_packets == 0
 
 
+def within(seconds: float, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
 def product(request: pytest.FixtureRequest) -> Iterator[Product]:
     """The admin's own connections are on vps4, of either release."""
@@ -126,6 +134,19 @@ def test_what_is_the_admins_stays_and_does_not_reach_into_what_is_ours(product: 
     said = statusall(product, "vps4")
     assert viewed(said, "office")["local"] == "[office.example.org] uses pre-shared key authentication"
     assert "reauthentication in 23 hours" in said, "the lifetime is ours, not that of the admin's default"
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_connection_that_the_admin_adds_and_has_read_by_an_update_is_no_change_of_ours(product: Product) -> None:
+    branch = "conn branch\n\tright = 198.51.100.8\n\trightauth = psk\n\tleftauth = psk\n\tauto = add\n"
+    product.lab.root("vps4", f"cp /etc/ipsec.conf /root/kept; printf '%s' '{branch}' >>/etc/ipsec.conf; ipsec update")
+    within(30, lambda: "branch:" in statusall(product, "vps4"))
+    audit = product.audit()
+    assert audit.code == 0, audit.not_in_order
+    product.lab.root("vps4", "cat /root/kept >/etc/ipsec.conf; rm /root/kept; ipsec update")
+    within(30, lambda: "branch:" not in statusall(product, "vps4"))
+    audit = product.audit()
+    assert audit.code == 0, audit.not_in_order
 
 
 @pytest.mark.usefixtures("applied")

@@ -1,0 +1,117 @@
+"""What is changed in sites.yaml, or by others on a host, after an apply: all of it follows, and nothing old stays."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from product import Product
+
+from lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from product import Run
+
+pytestmark = pytest.mark.lab
+
+HOSTS = ("home", "vps4")
+IPV4_TOO = {
+    "    subnet: 1\n": "    subnet: [1, 192.168.7.1/24]\n",
+    "    subnet: 8e71\n": "    subnet: [8e71, 10.0.4.1/24]\n",
+}
+ELSEWHERE = {
+    "ula_prefix: fdd7:5938:e2e6::/48\n": "ula_prefix: fd11:2233:4455::/48\n",
+    "link_subnet: 3\n": "link_subnet: 4\n",
+    "    subnet: 8e71\n": "    subnet: 8e72\n",
+    "    interface: eth0\n    lan_interface: eth1\n    lan_host: lan\n": "    interface: eth1\n",
+    "certificates:\n": "certificate_authority: private\ncertificates:\n",
+}
+"""Another plan, on another interface, and nobody who would ask a web server."""
+CERTIFICATES = ("  directory:", "  ca_bundle:", "  trust_anchors:", "  contact:", "  agree_to_terms:", "certificates:")
+ALL = """\
+ip -o address; ip -6 route show table all; ip route show table all
+iptables-save; ip6tables-save; cat /etc/network/*.save /etc/network/interfaces.d/* /etc/sysctl.d/60-ipsec-runbook.conf
+swanctl --list-conns; swanctl --list-sas; swanctl --list-pols; cat /etc/swanctl/conf.d/*
+"""
+OLD = ("fdd7:5938:e2e6", "10.0.4.", "ipsec-runbook:web", "outdated")
+CONF = "/etc/swanctl/conf.d/ula-net-vps4.conf"
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    lab = Lab(f"changed-values-{os.getpid()}")
+    lab.down()
+    lab.up(print)
+    product = Product(lab)
+    applied(product)
+    yield product
+    lab.down()
+
+
+def applied(product: Product) -> Run:
+    """Apply; the law is that the audit then finds nothing to do."""
+    done = product.apply()
+    assert done.code == 0, done.err
+    audit = product.audit()
+    assert audit.code == 0, audit.not_in_order
+    return done
+
+
+def describe(product: Product, text: str, changes: dict[str, str]) -> None:
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    if "certificate_authority: private" in text:
+        text = "".join(each for each in text.splitlines(keepends=True) if not each.startswith(CERTIFICATES))
+    (product.lab.directory / "sites.yaml").write_text(text)
+
+
+def test_a_journal_that_does_not_reach_back_to_the_loading_is_no_reason_to_load_again(product: Product) -> None:
+    product.lab.root("home", "journalctl -q --rotate; journalctl -q --vacuum-time=1s; logger later")
+    assert not product.lab.root("home", "journalctl -q -g 'vici connection' || true").stdout
+    audit = product.audit()
+    assert audit.code == 0, audit.not_in_order
+    product.lab.root("home", f"touch {CONF}; logger later still")
+    applied(product)
+
+
+@pytest.mark.parametrize("close_action", ["none", "trap"])
+def test_a_tunnel_of_before_that_is_closed_does_not_bring_its_trap_back_unseen(
+    product: Product, close_action: str
+) -> None:
+    lab, more = product.lab, "s/close_action = .*/close_action = " + close_action
+    lab.root(
+        "home",
+        f"cp -p {CONF} /root/planned.conf; sed -i -e 's/remote_ts = /&fdd7:5938:e2e6:77::\\/64,/' -e '{more}/' {CONF}; "
+        "swanctl --terminate --ike ula-net-vps4; swanctl --load-all --noprompt; "
+        "swanctl --initiate --child ula-net-vps4 --timeout 20; "
+        f"mv /root/planned.conf {CONF}; swanctl --load-all --noprompt",
+    )
+    lab.root("vps4", "swanctl --terminate --ike ula-net-home")
+    found = {part for step, _, part in product.audit().not_in_order if step == "connection"}
+    assert found == (set() if close_action == "none" else {"loaded connection ula-net-vps4"})
+    applied(product)
+    assert "e2e6:77:" not in lab.root("home", "swanctl --list-pols; ip -6 route show table 220").stdout
+
+
+def test_all_follows_another_plan_and_nothing_of_the_old_is_left(product: Product) -> None:
+    lab, text = product.lab, (product.lab.directory / "sites.yaml").read_text()
+    describe(product, text, IPV4_TOO)
+    applied(product)
+    describe(product, text, ELSEWHERE)
+    applied(product)
+    for host in HOSTS:
+        left = [line for line in lab.root(host, ALL).stdout.splitlines() if any(each in line for each in OLD)]
+        assert not left, (host, left)
+    assert " 192.168.7.1/24 " in lab.root("home", "ip -o address show dev eth1").stdout, "the admin's own stays"
+
+    lab.root("home", "swanctl --terminate --ike ula-net-vps4")
+    deadline = time.monotonic() + 30
+    while lab.root("home", "ping -6 -n -q -c 1 -W 1 fd11:2233:4455:4::8e72", check=False).returncode:
+        assert time.monotonic() < deadline, "the first packet brings no tunnel up"
+    audit = product.audit()
+    assert audit.code == 0, audit.not_in_order
