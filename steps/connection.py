@@ -10,6 +10,7 @@ from steps import conf_by_hand, pki
 from steps.credentials import ca_files, neighbours
 from steps.loaded import LoadedConnection
 from steps.renewals import renewal_of
+from steps.routing_rule import RoutingRule
 from steps.section import Section
 from steps.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.style import Wanted
@@ -68,7 +69,8 @@ class Connection(Section):
 
     What can go wrong: a keyword that this release does not know discards the whole connection (`swanctl --load-conns`
     says which; of ipsec.conf, the journal); a certificate that was renewed on disk, but not loaded; a trap that is not
-    set because the other end's name did not resolve when the connection was loaded.
+    set because the other end's name did not resolve when the connection was loaded; charon's rule for routing table
+    220, which leads packets to its routes, is gone (systemd-networkd, started anew, takes away what it did not make).
     """
 
     name: ClassVar[str] = "connection"
@@ -78,7 +80,7 @@ class Connection(Section):
     facts: ClassVar[str] = conf_by_hand.FACTS
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """For each link of the site: its file, and what charon has loaded of it."""
+        """That charon's routes are found; for each link of the site, its file and what charon has loaded of it."""
         site = self.site(target)
         chain = verified_chain(self.network, site, self.vault)
         authorities = ca_files(self.network, site, self.vault)
@@ -91,9 +93,11 @@ class Connection(Section):
             wanted = Wanted(chain.leaf, tuple(loaded), tuple(trust_anchors(self.network, self.vault)), roots)
         style = style_of(site)
         elsewhere = [part for other in others(style) for part in other.no_connections(ends)]
+        rule = RoutingRule(style.unit)
         by_hand = conf_by_hand.connections((end.connection for end in ends), facts)
         moved = tuple(each.key for each in by_hand)
-        return [*by_hand, *elsewhere, *(self._settled(each, moved) for each in style.connections(ends, wanted))]
+        ours = (self._settled(each, moved) for each in style.connections(ends, wanted))
+        return [*by_hand, *elsewhere, rule, *ours]
 
     def _alone(self, end: End) -> bool:
         """Whether the other end would be shown a certificate that it could not be prepared for."""

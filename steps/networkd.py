@@ -50,6 +50,7 @@ class Networkd:
     facts: Final = f"""\
 networkd_links=
 if systemctl is-active --quiet {UNIT} 2>/dev/null; then
+    echo networkd_runs=yes
     networkd_links=$(networkctl --no-pager --no-legend --full list 2>/dev/null |
         awk '$5 ~ /^configur/ || $5 == "failed" {{ printf "%s ", $2 }}')
 fi
@@ -77,19 +78,19 @@ printf 'networkd_ours=%s\\n' "$networkd_ours"
     def parts(
         self, addresses: Sequence[tuple[Interface, str]], refused: Sequence[Subnet], facts: Mapping[str, str]
     ) -> Sequence[Part]:
-        """The drop-ins, and that networkd has read them."""
+        """The drop-ins, and that networkd has read them. It takes away what is charon's wherever it runs."""
         wanted: dict[str, list[tuple[Interface, str]]] = {}
         for address, interface in addresses:
             if (path := _drop_in(interface, facts)) is None:
                 return [_shared(interface, facts)]
             wanted.setdefault(path, []).append((address, interface))
-        files: dict[str, bytes] = {SPARED: _SPARED} if addresses else {}
+        files: dict[str, bytes] = {SPARED: _SPARED} if addresses or "networkd_runs" in facts else {}
         for number, (path, given) in enumerate(wanted.items()):
             files[path] = drop_in(given, () if number else refused).encode()
         old = [each for each in facts.get("networkd_ours", "").split(":") if each and each not in files]
         stored: list[Part] = [*(Absent(each, _ELSEWHERE) for each in old), *(File(*each) for each in files.items())]
         follows = tuple(each.key for each in stored)
-        return [*stored, *([Loaded(tuple(files), tuple(addresses), follows)] if addresses else [])]
+        return [*stored, *([Loaded(tuple(files), tuple(addresses), follows)] if files else [])]
 
 
 def drop_in(addresses: Sequence[tuple[Interface, str]], refused: Sequence[Subnet]) -> str:

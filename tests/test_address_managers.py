@@ -48,6 +48,7 @@ def test_ifupdown_has_them_in_a_file_of_ours() -> None:
     facts = {"addresses_by_ifupdown": "lo eth0", "ifupdown_sources": "yes"}
     assert list(written(facts)) == [INTERFACES]
     assert gone({**facts, "networkd_ours": f"{SPARED}:{DROP_IN}:"}) == [SPARED, DROP_IN]
+    assert list(written({**facts, "networkd_runs": "yes"})) == [INTERFACES, SPARED], "it takes away what is charon's"
     (told,) = parts({**facts, "ifupdown_sources": "no"})
     assert isinstance(told, Told)
     assert "no line `source /etc/network/interfaces.d/*`" in str(told.note)

@@ -98,6 +98,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "Outdated": ("ip -4 route replace unreachable 10.0.9.0/24 metric 4294967295\n",),
     "Loaded": ("/etc/systemd/networkd.conf.d/60-ipsec-runbook.conf\n",),
     "LoadedConnection": ("not running\n", "--\n--\n--\n--\nby hand\n--\ncurrent\n"),
+    "RoutingRule": ("4\n6\n",),
     "ByAbility": ("AES_GCM_16 AES_CBC PRF_HMAC_SHA2_384 ECP_384\nopenssl\nunknown\n--\nabsent\n",),
     "Leftovers": ("file ula-net-vps9\nloaded ula-net-vps9\n",),
     "Tunnel": ("",),

@@ -3,71 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from product import Product, picture
-from survival import as_comparable
+from managers import DROP_IN, FILE, LINK, PEER, SITES, networkd_has_it, pictures, reach, reboot, static
+from product import Product
 from told import told_as
 
-from lab import Lab, content, layout, snapshot
+from lab import Lab, snapshot
 from steps import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.lab
-
-SITES = ("home", "vps4")
-LINK = {"home": "fdd7:5938:e2e6:3::1", "vps4": "fdd7:5938:e2e6:3::8e71"}
-PEER = {"home": "vps4", "vps4": "home"}
-MINUTE = 60.0
-"""Seconds that the tunnel may take once both hosts are up."""
-NETWORK = """\
-[Match]
-Name=eth0
-
-[Network]
-Address={0.ipv4}/24
-Address={0.ipv6}/64
-Gateway={1.GATEWAY_IPV4}
-Gateway={1.GATEWAY_IPV6}
-"""
-BY_ADMIN = "cat >/etc/systemd/network/10-eth0.network <<'END'\n{}END\n"
-BY_GENERATOR = """\
-mkdir -p /etc/systemd/system-generators
-cat >/etc/systemd/system-generators/netplan <<'EOF'
-#!/bin/sh
-mkdir -p /run/systemd/network
-cat >/run/systemd/network/10-netplan-eth0.network <<'END'
-{}END
-EOF
-chmod 755 /etc/systemd/system-generators/netplan
-systemctl daemon-reload
-"""
-"""What netplan does at each boot."""
-HAS_IT = {"home": BY_GENERATOR, "vps4": BY_ADMIN}
-DROP_IN = {
-    "home": "/etc/systemd/network/10-netplan-eth0.network.d/60-ipsec-runbook.conf",
-    "vps4": "/etc/systemd/network/10-eth0.network.d/60-ipsec-runbook.conf",
-}
-
-
-def go_over(lab: Lab, host: str) -> None:
-    """Leave eth0 to systemd-networkd, as an admin does; what else the host has stays with ifupdown."""
-    place = layout.HOSTS[host]
-    stanzas = content.interfaces(place)
-    eth0 = stanzas.index("auto eth0")
-    eth1 = stanzas.find("auto eth1")
-    left = stanzas[:eth0] + (stanzas[eth1:] if eth1 > 0 else "")
-    lab.root(
-        host,
-        HAS_IT[host].format(NETWORK.format(place, layout))
-        + f"cat >/etc/network/interfaces <<'END'\n{left}END\nsystemctl enable --now systemd-networkd 2>&1\n"
-        "systemctl start systemd-networkd-wait-online",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -76,22 +25,10 @@ def product() -> Iterator[Product]:
     lab.down()
     lab.up(print)
     for host in SITES:
-        go_over(lab, host)
+        networkd_has_it(lab, host, static(host))
     reboot(lab)  # or routes that ifupdown has made would be there as well
     yield Product(lab)
     lab.down()
-
-
-def reboot(lab: Lab) -> None:
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lab.reboot, SITES))
-
-
-def pictures(lab: Lab) -> dict[str, dict[str, str]]:
-    """The hosts, once networkd has settled."""
-    for site in SITES:
-        lab.root(site, "systemctl start systemd-networkd-wait-online")
-    return {site: as_comparable(picture(lab, site)) for site in SITES}
 
 
 @pytest.fixture(scope="module")
@@ -105,28 +42,12 @@ def before(product: Product) -> dict[str, dict[str, str]]:
     return found
 
 
-def reach(lab: Lab) -> None:
-    """Ping either way, until there is an answer; nobody starts anything."""
-    deadline = time.monotonic() + MINUTE
-    for host in SITES:
-        while lab.root(host, f"ping -6 -n -c 1 -W 1 {LINK[PEER[host]]}", check=False).returncode:
-            assert time.monotonic() < deadline, lab.root(
-                host, "journalctl -b -u strongswan -u systemd-networkd -o cat | tail -n 40; ip -6 address; ip -6 rule"
-            ).stdout
-
-
 @pytest.mark.usefixtures("before")
 @pytest.mark.parametrize("host", SITES)
 def test_networkd_itself_gives_the_addresses_and_its_own_files_are_not_touched(product: Product, host: str) -> None:
     said = product.lab.root(host, "networkctl --no-pager status eth0").stdout
     assert LINK[host] in said
-    assert (
-        NETWORK.format(layout.HOSTS[host], layout)
-        == product.lab.root(
-            host,
-            "cat /run/systemd/network/10-netplan-eth0.network /etc/systemd/network/10-eth0.network 2>/dev/null || :",
-        ).stdout
-    )
+    assert product.lab.root(host, f"cat {FILE[host]}").stdout == static(host)
     assert LINK[host] in product.lab.root(host, f"cat {DROP_IN[host]}").stdout
     assert product.lab.root(host, "ip -6 route get fdd7:5938:e2e6:99::1", check=False).returncode != 0
 
@@ -194,13 +115,17 @@ CLAIMS = {
 @pytest.mark.usefixtures("before")
 @pytest.mark.slow
 @pytest.mark.parametrize("names", CLAIMS)
-def test_two_managers_of_one_interface_are_named_and_nothing_is_touched(product: Product, names: str) -> None:
+@pytest.mark.parametrize("host", SITES)
+def test_two_managers_of_one_interface_are_named_and_nothing_is_touched(
+    product: Product, host: str, names: str
+) -> None:
     claim, leave = CLAIMS[names]
-    product.lab.root("vps4", claim)
-    was = product.lab.root("vps4", "ip address; ip -6 route; ls -R /etc/systemd /etc/network").stdout
-    failed = product.run("apply", "--yes", "--json")
-    assert product.lab.root("vps4", "ip address; ip -6 route; ls -R /etc/systemd /etc/network").stdout == was
-    product.lab.root("vps4", leave)
+    state = "ip address; ip -6 route; ls -R /etc/systemd /etc/network"
+    product.lab.root(host, claim)
+    was = product.lab.root(host, state).stdout
+    failed = product.apply()
+    assert product.lab.root(host, state).stdout == was
+    product.lab.root(host, leave)
     assert failed.code == 1, failed.out
     (failure,) = failed.document["failures"]
-    assert f"{names} both manage eth0 of vps4" in told_as(failure, catalogue.ADDRESSES_CLAIMED)["error"]
+    assert f"{names} both manage eth0 of {host}" in told_as(failure, catalogue.ADDRESSES_CLAIMED)["error"]
