@@ -32,6 +32,10 @@ _SPARED: Final = b"""\
 [Network]
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
+# Or of a default route that it has learnt from router advertisements, it takes for foreign what that leads to, and the
+# route goes with each second start (systemd 257, https://github.com/systemd/systemd/issues/40510). Before systemd 256
+# it says that it does not know this.
+ManageForeignNextHops=no
 """
 _SETTLE: Final = f"""\
 mkdir -p /run/systemd/networkd.conf.d
