@@ -291,7 +291,7 @@ NO_LOG_PLACE: Final = Entry(
     "no {what} can be kept in {path}: {why}",
     "the directory is not yours to write, its disk is full, or something else has its name",
     "ls -ld {path} {directory}; df -h {directory}",
-    "make {directory} and {path} your own, or keep sites.yaml in a directory that is; then: {again}",
+    "make {directory} and {path} your own, with room left, or keep sites.yaml where that is so; then: {again}",
 )
 
 ENTRIES: Final = tuple(each for each in list(vars().values()) if isinstance(each, Entry))

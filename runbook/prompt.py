@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from runbook import asking
+from runbook.errors import AGAIN
 from runbook.executor import Choice
 from runbook.narrator import counted, undoing
 from runbook.questions import TakeBack
@@ -30,11 +31,12 @@ _CHOICES: Final = {"a": Choice.APPLY, "s": Choice.SKIP, _REST: Choice.APPLY, "q"
 class Asker:
     """Asks before each step that changes something: what it is for, what will change and where, then what to do."""
 
-    def __init__(self, terminal: Terminal, narrator: Narrator, steps: Sequence[Step]) -> None:
-        """Show on `terminal`, ask below; `steps` are all of the procedure."""
+    def __init__(self, terminal: Terminal, narrator: Narrator, steps: Sequence[Step], goes_on: str = AGAIN) -> None:
+        """Show on `terminal`, ask below; `steps` are all of the procedure, `goes_on` is the command that does."""
         self._terminal = terminal
         self._narrator = narrator
         self._steps = steps
+        self._goes_on = goes_on
         self._asks = True
 
     def __call__(self, plan: Plan) -> Choice:
@@ -73,7 +75,7 @@ class Asker:
             _WHY: "why: explain this step, then ask again",
             _COMMANDS: "show the commands, then ask again",
             _REST: "apply this and the rest, ask no more",
-            "q": "stop here (runbook resume goes on)",
+            "q": f"stop here ({self._goes_on} goes on)",
         }
         try:
             return asking.select(f"Make {what} on {', '.join(plan.changes)}?", choices)

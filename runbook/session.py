@@ -159,7 +159,9 @@ class Session:
         signal.signal(signal.SIGINT, interrupted)
 
     def _confirm(self, *, yes: bool) -> Confirm:
-        return prompt.yes if yes or not self.interactive else prompt.Asker(self.terminal, self.narrator, self._steps)
+        if yes or not self.interactive:
+            return prompt.yes
+        return prompt.Asker(self.terminal, self.narrator, self._steps, " ".join(self.again.split()[:2]))
 
     def tell_how_to_go_on(self, error: RunbookError) -> None:
         """Let an error name the commands that go on and look closer, for this very file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
+from scratch import Scratch, step
 from screens import Person, same
 
+from runbook import asking
+from runbook.executor import Executor, StoppedError
+from runbook.resources.file import File
 from runbook.script import PRELUDE_FILE
+from runbook.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,3 +238,23 @@ def test_piped_and_not_asked(place: Path, request: pytest.FixtureRequest) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert ESCAPE not in done.stdout
     same(request, "apply-piped", text(done.stdout, place))
+
+
+def test_the_command_that_goes_on_is_the_one_that_was_begun(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(Path(__file__).parent / "data/sites/article.yaml", place / "sites.yaml")
+    monkeypatch.setattr(sys, "argv", ["runbook", "renew", "--site", "home"])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    offered: list[str] = []
+    monkeypatch.setattr(asking, "select", lambda _, choices: offered.append(choices["q"]) or "q")
+    host = Scratch(place)
+    steps = [step("a", {host.name: [File(str(host.root / "a"), b"ours")]})]
+    for command in ("renew", "apply"):
+        session = Session(place / "sites.yaml", command, yes=False, json=False, steps=lambda _: steps)
+        executor = Executor(
+            steps, {host.name: host.target}, session.journal, session._notify, session.executor._confirm
+        )
+        executor.connect()
+        with pytest.raises(StoppedError):
+            executor.apply()
+    assert offered[0] == "stop here (runbook renew goes on)"
+    assert offered[1].startswith("stop here (runbook resume ")

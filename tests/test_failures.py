@@ -18,6 +18,7 @@ from checkpoints import Journal
 from logs import Redactor, RunLog
 from runbook import catalogue, complaints
 from runbook.errors import RunbookError, StepError, UsageError
+from runbook.events import Applying
 from runbook.executor import Choice, StoppedError
 from runbook.images import Image
 from runbook.local import LocalHost
@@ -174,7 +175,9 @@ def test_a_disk_that_is_full_here_stops_the_step_before_anything_is_changed(host
     journal.path.write_bytes(kept + b"\n" * (4096 - len(kept) - 40))
     before = journal.path.read_bytes()
     fill(small)
-    executor = carry_out(steps, [host], journal)
+    witness = Witness()
+    executor = carry_out(steps, [host], journal, witness)
+    assert not [each for each in witness.events if isinstance(each, Applying)]
     told_as(executor.failures[host.name], catalogue.NO_LOG_PLACE)
     assert "No space left on device" in str(executor.failures[host.name])
     assert set(host.tree()) == {"a"}

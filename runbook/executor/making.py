@@ -51,8 +51,8 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
     image = image_name(step.name)
     later = run.steps[run.steps.index(step) :]
     target.ahead = lambda: run.probes(later, target)
-    run.notify(Applying(step.name, target.name))
     run.record(step.name, target.name, State.INTENT, image)
+    run.notify(Applying(step.name, target.name))
     run.made[step.name, target.name] = image
     try:
         step.apply(target, changes, run.targets, image)
