@@ -80,10 +80,9 @@ def _parameter(parameter: Any, context: Context) -> tuple[str, str]:  # noqa: AN
     term, _ = parameter.get_help_record(context)
     if parameter.param_type_name == "argument":
         term = parameter.metavar if parameter.required else f"[{parameter.metavar}]"
-    more = f"; or set `{parameter.envvar}` in the environment" if parameter.envvar else ""
     told = parameter.default and not isinstance(parameter.default, bool)
     default = f" (default: `{parameter.default}`)" if told else ""
-    return f"`{term}`", f"{parameter.help.rstrip('.')}{more}{default}."
+    return f"`{term}`", f"{parameter.help.rstrip('.')}{default}."
 
 
 def keys() -> Iterator[Chapter]:

@@ -62,7 +62,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", envvar=PLAIN, help="Only lines, one below the other: for a screen reader.")
+        bool, typer.Option("--plain", help=f"Only lines, one below the other: for a screen reader; or set {PLAIN}.")
     ] = False,
 ) -> None:
     if plain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def _told(finding: Finding) -> str:
 
 def last_log(sites: Path, command: str = "") -> Path:
     """The newest log beside `sites`, or the newest of one command; UsageError when there is none."""
-    every = sorted((sites.resolve().parent / ".runbook" / "logs").glob("*.jsonl"))
+    every = _logs(sites.resolve().parent / ".runbook" / "logs")
     if not every:
         raise UsageError(f"there is no log beside {sites} yet", hint="runbook audit")
     of = {each.stem.partition("-")[2]: each for each in every}
@@ -89,11 +90,25 @@ def as_json(log: Path) -> str:
     return json.dumps(of_log(str(log), [_entry(line) for line in _lines(log)]), indent=2)
 
 
+def _logs(directory: Path) -> list[Path]:
+    """All that lie there, the oldest first."""
+    try:
+        return sorted(each for each in directory.iterdir() if each.suffix == ".jsonl")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(directory, error) from error
+
+
 def _lines(log: Path) -> list[str]:
     try:
         return log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise UsageError(f"{log} cannot be read: {error.strerror}", hint="make it yours to read") from error
+        raise _unreadable(log, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be read: {error.strerror}", hint=f"as its owner: ls -ld {shlex.quote(str(path))}")
 
 
 def _entry(line: str) -> Mapping[str, Any]:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from documents import sound
 
+from runbook import terminal
+from runbook.terminal import PLAIN
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -71,6 +74,15 @@ def test_a_file_that_others_may_not_read_is_said_to_be_so(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another")
+def test_logs_that_are_another_s_are_not_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / ".runbook").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    done = runbook(tmp_path, "log", start=("-c", AS_NOBODY))
+    assert done.returncode == 2
+    assert ".runbook/logs cannot be read: Permission denied" in done.stderr
+
+
 def test_the_log_is_one_document(tmp_path: Path) -> None:
     logs = tmp_path / ".runbook" / "logs"
     logs.mkdir(parents=True)
@@ -79,3 +91,12 @@ def test_the_log_is_one_document(tmp_path: Path) -> None:
     assert done.returncode == 0
     told = sound(json.loads(done.stdout))
     assert [each["event"] for each in told["log"]["entries"]] == ["begun"]
+
+
+@pytest.mark.parametrize("text", ["0", "yes, please"])
+def test_plain_lines_are_asked_for_by_anything_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(PLAIN, text)
+    assert runbook(tmp_path, "steps").returncode == 0
+    assert terminal.plain()
