@@ -49,9 +49,12 @@ def lab_up(name: str, releases: Mapping[str, str]) -> None:
 
 
 def lab_down(name: str) -> None:
-    """Remove a lab."""
+    """Remove a lab, and say whether there was one."""
     with _in_a_sentence():
-        Lab(name).down()
+        lab = Lab(name)
+        there = lab.directory.exists()
+        lab.down()
+        _print(f"the lab {name!r} is removed" if there else f"there is no lab {name!r}")
 
 
 def lab_status(name: str) -> None:

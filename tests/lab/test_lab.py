@@ -13,6 +13,7 @@ from lab_traces import traces_of
 
 from lab import Lab, LabError, processes, services
 from lab.layout import CA, NAMESPACES
+from runbook.rehearsal import lab_down
 
 pytestmark = pytest.mark.lab
 
@@ -152,3 +153,8 @@ def test_an_up_that_fails_leaves_no_trace(lab: Lab, monkeypatch: pytest.MonkeyPa
 def test_down_where_there_is_no_lab_does_nothing() -> None:
     Lab(f"none-{os.getpid()}").down()
     assert traces_of(f"none-{os.getpid()}") == set()
+
+
+def test_one_that_is_not_there_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    lab_down("never-was")
+    assert capsys.readouterr().out == "there is no lab 'never-was'\n"

@@ -136,8 +136,9 @@ def test_after_apply_all_is_in_order_and_a_second_apply_changes_nothing(product:
 
 def test_rollback_step_by_step_gives_back_each_state_before(product: Product, before: dict[str, object]) -> None:
     for step in reversed(before):
-        done = product.run("rollback", "--step", step, "--yes")
-        assert done.code == 0, done.out + done.err
+        done = product.run("rollback", "--step", step, "--yes", "--json")
+        assert done.code == 0, done.err
+        assert {each["outcome"] for each in done.document["undone"]} == {"undone"}
         now = picture(product.lab)
         left = {site: snapshot.diff(before[step][site], now[site]) for site in SITES}
         assert left == {"home": [], "vps4": []}, f"after the rollback of {step}"
