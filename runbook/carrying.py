@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import RunbookError
 from runbook.lock import Owner
+from runbook.narrator import counted
 from runbook.undo import undo
 from steps.procedure import PROCEDURE
 
@@ -34,7 +35,7 @@ def carry_out(session: Session, *, json: bool) -> int:
             session.terminal.line(f"or take the step back with: {undo}")
     else:
         changes = sum(len(found) for plan in session.executor.plans for found in plan.changes.values())
-        session.terminal.line(f"done: {changes} changes made, every step is in order")
+        session.terminal.line(f"done: {counted(changes)} made, every step is in order")
     return code
 
 
