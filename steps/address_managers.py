@@ -40,7 +40,7 @@ class Manager(Protocol):
 
     @property
     def kept(self) -> str:
-        """A pattern of our files for it; the commands that do the same stand in them (`steps.outdated_addresses`)."""
+        """A pattern of our files for it, in which the same commands stand (`steps.outdated_addresses`)."""
 
     def parts(
         self, addresses: Sequence[tuple[Interface, str]], refused: Sequence[Subnet], facts: Mapping[str, str]
