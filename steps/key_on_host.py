@@ -79,9 +79,10 @@ class HostKey(Part):
         return f"private key {original(self.site)}"
 
     def probe(self) -> str:
-        """One line of state, without the key's digest; which key it is."""
+        """One line of state, without the key's digest, of what a link leads to; which key it is."""
         path = quote(original(self.site))
-        return f"{_state(path)}\n{_public(path)}"
+        led = f'key={path}\n[ ! -f "$key" ] || key=$(readlink -f -- "$key")\n'
+        return led + _state('"$key"') + f"\n{_public(path)}"
 
     def judge(self, found: Reading) -> Finding:
         """In order when openssl can read it and it is for root's eyes only."""

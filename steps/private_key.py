@@ -38,8 +38,8 @@ class PrivateKey(Part):
         return f"private key {self.path}"
 
     def probe(self) -> str:
-        """One line of state."""
-        return f"rb_state {quote(str(self.path))}"
+        """One line of state; of what a link leads to, which may be a drive that is taken away."""
+        return f'key={quote(str(self.path))}\n[ ! -f "$key" ] || key=$(readlink -f -- "$key")\nrb_state "$key"'
 
     def judge(self, found: Reading) -> Finding:
         """In order when it loads and is for its owner's eyes only."""
