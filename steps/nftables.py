@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from runbook.resources.nftables import LISTING, SURVEY, Chain, LiveNftRules, NftRule, StoredNftRules, parse_survey
 from runbook.resources.service import at_work
 from runbook.step import Part, Told, Verdict
+from steps.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class Nftables:
     stored: Sequence[str] = (FILE,)
     way_in: None = None
     facts: str = f"""\
-firewall_survey() {{ {SURVEY}; }}
+firewall_survey() {{ {SOUGHT} {SURVEY}; }}
 printf 'firewall_live=%s\\n' "$({LISTING} 2>/dev/null | firewall_survey)"
 if [ -f {FILE} ]; then
     printf 'firewall_stored=%s\\n' "$(firewall_survey <{FILE})"

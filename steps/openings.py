@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from runbook.resources.iptables import Family
+
+SOUGHT: Final = "protocols='tcp|udp|esp' ports='80|500|4500'"
+"""The protocols and ports of all openings, as a survey of a firewall is told them: an assignment in the shell."""
 
 Direction = Literal["INPUT", "FORWARD", "OUTPUT"]
 

@@ -23,6 +23,7 @@ from runbook.resources.iptables import (
 from runbook.resources.retired import RetiredLines
 from runbook.resources.way_in import WayIn
 from runbook.step import Part, Told, Verdict
+from steps.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class SavedRules:
     def facts(self) -> str:
         """Each family's chains, in force and in its file, whether iptables-restore takes that file, what loads it."""
         return f"""\
-firewall_survey() {{ {SURVEY}; }}
+firewall_survey() {{ {SOUGHT} {SURVEY}; }}
 firewall_loader() {{
 {self.loader}
 }}

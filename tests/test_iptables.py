@@ -16,6 +16,7 @@ from runbook.resources.iptables import PROGRAMS, SURVEY, Chain, LiveRules, Rule,
 from runbook.script import Reading
 from runbook.step import Verdict
 from runbook.target import Target
+from steps.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +128,39 @@ def test_a_rule_behind_a_drop_is_out_of_reach_and_is_moved(host: Namespace, targ
     assert found.change
     assert "- # out of reach: -A in-new" in found.change.diff
     assert in_order(make(target, [part], "second"))
+
+
+@pytest.mark.parametrize("drop", ["-p tcp --dport 80 -j DROP", "-p tcp -m multiport --dports 25,80 -j REJECT"])
+def test_a_rule_behind_a_drop_of_its_port_is_out_of_reach_and_is_moved(
+    host: Namespace, target: Target, drop: str
+) -> None:
+    host.load(4, ARTICLE)
+    part = LiveRules(4, "web", web(4, "in-new"))
+    make(target, [part], "first")
+    host.sh("iptables -I in-new -p tcp --dport 8080 -j DROP; iptables -I in-new -p udp --dport 80 -j DROP")
+    assert in_order(look(target, [part]))
+    host.sh(f"iptables -I in-new {drop}")
+    (found,) = look(target, [part])
+    assert found.change
+    assert "- # out of reach: -A in-new" in found.change.diff
+    assert in_order(make(target, [part], "second"))
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("-p udp --dport 500 -j DROP", "INPUT/1/-"),
+        ("-p udp -m multiport --dports 53,4500 -j REJECT", "INPUT/1/-"),
+        ("-p esp -j DROP", "INPUT/1/-"),
+        ("-p udp --dport 5000 -j DROP", "INPUT/0/n"),
+        ("-s 192.0.2.1 -p udp --dport 500 -j DROP", "INPUT/0/n"),
+    ],
+)
+def test_a_chain_that_what_is_sought_does_not_get_to_is_none_to_open(before: str, expected: str) -> None:
+    rules = f"-A INPUT {before}\n-A INPUT -m conntrack --ctstate NEW -j n"
+    text = f"*filter\n:INPUT ACCEPT [0:0]\n:n - [0:0]\n{rules}\n-A n -p tcp --dport 22 -j ACCEPT\nCOMMIT\n"
+    asked = ["sh", "-c", f"{SOUGHT} {SURVEY}"]
+    assert subprocess.run(asked, input=text, capture_output=True, text=True, check=True).stdout == f"{expected}\n"
 
 
 def test_rules_no_longer_wanted_are_taken_out(host: Namespace, target: Target) -> None:

@@ -18,6 +18,7 @@ from runbook.resources.nftables import SURVEY, LiveNftRules, NftRule, StoredNftR
 from runbook.script import Reading, quote
 from runbook.step import Verdict
 from runbook.target import Target
+from steps.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,6 +249,41 @@ def test_a_rule_behind_a_drop_is_out_of_reach_and_is_moved(host: Namespace, targ
     assert found.change
     assert "- # out of reach: inet:filter:in_new" in found.change.diff
     assert in_order(make(target, [part], "second"))
+
+
+HOOK = "type filter hook input priority 0; policy accept;"
+
+
+@pytest.mark.parametrize("drop", ["tcp dport 80 drop", "tcp dport { 25, 80 } reject", "meta l4proto { udp, tcp } drop"])
+def test_a_rule_behind_a_drop_of_its_port_is_out_of_reach_and_is_moved(
+    host: Namespace, target: Target, drop: str
+) -> None:
+    load(host, DROPPING)
+    part = LiveNftRules("web", web())
+    make(target, [part], "first")
+    host.sh("nft insert rule inet filter in_new tcp dport { 8080, 180 } drop")
+    assert in_order(look(target, [part]))
+    host.sh(f"nft 'insert rule inet filter in_new {drop}'")
+    (found,) = look(target, [part])
+    assert found.change
+    assert "- # out of reach: inet:filter:in_new" in found.change.diff
+    assert in_order(make(target, [part], "second"))
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("udp dport 500 drop", "1 -;"),
+        ("udp dport { 53, 4500 } drop", "1 -;"),
+        ("udp dport 5000 drop", "0 n;"),
+        ("ip saddr 192.0.2.1 udp dport 500 drop", "0 n;"),
+    ],
+)
+def test_a_chain_that_what_is_sought_does_not_get_to_is_none_to_open(first: str, expected: str) -> None:
+    chains = f"chain n {{\ntcp dport 22 accept\n}}\nchain i {{\n{HOOK}\n{first}\nct state new jump n\n}}\n"
+    asked, text = ["sh", "-c", f"{SOUGHT} {SURVEY}"], f"table inet t {{\n{chains}}}\n"
+    said = subprocess.run(asked, input=text, capture_output=True, text=True, check=True).stdout
+    assert said == f"inet t i input {expected}\n"
 
 
 def test_the_timer_puts_them_back_by_itself(host: Namespace, images: str) -> None:

@@ -6,7 +6,8 @@
 #   others   the other rules in the chains of `wanted`
 #   live     what to feed to iptables-restore --noflush, so that ours become those of `wanted`
 #   file     the same text with ours become those of `wanted`; `ended` is 1 where it ends in a line end
-#   survey   CHAIN/CLOSED/NEW for each chain of the kernel's in the table filter
+#   survey   CHAIN/CLOSED/NEW for each chain of the kernel's in the table filter; NEW is reached by what is of one of
+#            `protocols`, and to one of `ports`, two more regular expressions in the environment
 # `wanted` has lines of TABLE PLACE RULE, where place 0 is to be found: before the first rule that ends the chain for
 # such packets, else at its end; before the rules that log what is about to be dropped, in both cases.
 
@@ -28,9 +29,15 @@ function protocol(rule) {
     return match(rule, / -p [^ ]+/) ? substr(rule, RSTART + 4, RLENGTH - 4) : "[a-z0-9-]+"
 }
 
-# Where a rule sends every new packet of these protocols (a regular expression); "" where it asks for more than that.
+function port(rule) {
+    return match(rule, / --dport [0-9]+/) ? substr(rule, RSTART + 9, RLENGTH - 9) : ""
+}
+
+# Where a rule sends every new packet of these protocols (a regular expression), or of those to one of `ports` (another;
+# "" is none); "" where it asks for more than that.
 # Traffic by the loopback apart, an interface counts for nothing: what we let in is let in wherever it arrives.
 function target(rule, protocols,    words) {
+    if (ports != "" && gsub(" --dports? ([0-9:]+,)*(" ports ")(,[0-9:]+)* ", " ", rule)) sub(/ -m multiport/, "", rule)
     gsub(/ -m (conntrack|state) --(ctstate|state) [A-Z,]*NEW[A-Z,]*/, "", rule)
     gsub(/ -[sd] (0\.0\.0\.0\/0|::\/0)/, "", rule)
     if (rule !~ / -i lo( |$)/) gsub(/ -i [^ ]+/, "", rule)
@@ -87,9 +94,14 @@ function want(    lines, n, i, words, rule, key) {
         key = words[1] SUBSEP words[4]
         if (key in through) through[key] = through[key] "|" protocol(tidy(rule))
         else through[key] = protocol(tidy(rule))
+        if (port(rule) != "") to_ports[key] = to_ports[key] (to_ports[key] == "" ? "" : "|") port(rule)
         touched[words[1]] = 1
     }
-    for (key in through) { split(key, words, SUBSEP); found[key] = place(words[1], words[2], through[key]) }
+    for (key in through) {
+        split(key, words, SUBSEP)
+        ports = to_ports[key]
+        found[key] = place(words[1], words[2], through[key])
+    }
 }
 
 function complain(text) {
@@ -98,18 +110,23 @@ function complain(text) {
     exit 65
 }
 
-function say_survey(    names, i, j, new, rule) {
+function say_survey(    names, sought, i, j, last, closed, new, rule) {
+    sought = ENVIRON["protocols"] == "" ? "-" : ENVIRON["protocols"]
     split("INPUT FORWARD OUTPUT", names, " ")
     for (i = 1; i <= 3; i++) {
         if (!(("filter", names[i]) in policy)) continue
         new = "-"
-        for (j = 1; j <= size["filter", names[i]]; j++) {
+        # what is dropped before it gets to a chain of new connections cannot be let in there
+        ports = ENVIRON["ports"]
+        last = terminal("filter", names[i], sought)
+        closed = policy["filter", names[i]] != "ACCEPT" || stops("filter", names[i], sought, 0)
+        for (j = 1; j <= last && j <= size["filter", names[i]]; j++) {
             rule = tidied["filter", names[i], j]
             if (new == "-" && rule ~ / --(ctstate|state) NEW / && ("filter", target(rule, "-")) in policy)
                 new = target(rule, "-")
         }
-        printf "%s%s/%d/%s", separator, names[i], \
-            policy["filter", names[i]] != "ACCEPT" || stops("filter", names[i], "[a-z0-9-]+", 0), new
+        ports = ""
+        printf "%s%s/%d/%s", separator, names[i], closed || stops("filter", names[i], "[a-z0-9-]+", 0), new
         separator = " "
     }
     print ""
@@ -178,6 +195,7 @@ $0 == "### " ENVIRON["mark"] " ###" { ours[NR] = 1 }
 END {
     if (mode == "ours")
         for (i = 1; i <= mine; i++) {
+            ports = port(mine_rule[i])
             if (mine_table[i] != shown) print "*" (shown = mine_table[i])
             if (terminal(mine_table[i], mine_chain[i], protocol(mine_rule[i])) <= mine_behind[i])
                 printf "# out of reach: "

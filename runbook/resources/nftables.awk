@@ -5,7 +5,8 @@
 #   others   the other rules in the chains of `wanted`
 #   live     what to feed to nft -f, so that ours become those of `wanted`
 #   file     the same text with ours become those of `wanted`; `ended` is 1 where it ends in a line end
-#   survey   FAMILY TABLE CHAIN HOOK CLOSED NEW; for each chain that filters at a hook of IP
+#   survey   FAMILY TABLE CHAIN HOOK CLOSED NEW; for each chain that filters at a hook of IP; NEW is reached by what is
+#            of one of `protocols`, and to one of `ports`, two more regular expressions in the environment
 # `wanted` has lines of FAMILY:TABLE:CHAIN PLACE RULE. PLACE is the number of the other rule that it goes before; where it
 # is 0, that is to be found: the first rule that ends the chain for such packets, else none; the rules that log what is
 # about to be dropped stay beside that one, in both cases.
@@ -20,8 +21,11 @@ function tidy(rule) {
 
 # Where a rule sends every new packet of these protocols (a regular expression); "" where it asks for more than that.
 # Traffic by the loopback apart, an interface counts for nothing, nor does the family: it is better to stand too early.
+# A rule for one of `ports` (a regular expression; "" is none) counts as one for all packets.
 function target(rule, protocols,    words) {
     rule = rule " "
+    if (ports != "")
+        gsub("(" protocols "|th) dport ((" ports ")|\\{ ([0-9a-z-]+, )*(" ports ")(, [0-9a-z-]+)* \\}) ", "", rule)
     gsub(/comment "[^"]*" /, "", rule)
     if (match(rule, /^ct state vmap \{.*[ {]new : [a-z]+( [^ ,}]+)?/)) {
         rule = substr(rule, 1, RLENGTH) " "
@@ -80,6 +84,10 @@ function protocol(rule) {
     return match(rule, /l4proto [^ ]+/) ? substr(rule, RSTART + 8, RLENGTH - 8) : "[a-z0-9-]+"
 }
 
+function port(rule) {
+    return match(rule, /dport [0-9]+/) ? substr(rule, RSTART + 6, RLENGTH - 6) : ""
+}
+
 # What has been read up to the end of a statement.
 function statement(    words) {
     said = tidy(said)
@@ -108,13 +116,13 @@ function spaced(key) {
 }
 
 # Whether what has been said opens a block of its own, and no set inside a rule.
-function opens(    words, n) {
-    said = tidy(said)
-    n = split(said, words, " ")
-    if (depth == 0 && said ~ /^((add|create) )?table /) {
+function opens(    text, words, n) {
+    text = tidy(said)
+    n = split(text, words, " ")
+    if (depth == 0 && text ~ /^((add|create) )?table /) {
         kind[++depth] = "table"
         name[depth] = (words[n - 1] == "table" ? "ip" : words[n - 1]) ":" words[n]
-    } else if (kind[depth] == "table" && said ~ /^chain /) {
+    } else if (kind[depth] == "table" && text ~ /^chain /) {
         kind[depth + 1] = "chain"
         name[depth + 1] = name[depth] ":" words[2]
         if (!(name[++depth] in size)) { size[name[depth]] = 0; chains[++count] = name[depth] }
@@ -167,8 +175,13 @@ function want(    lines, n, i, words, key) {
         want_rule[wants] = substr(lines[i], length(words[1] words[2]) + 3)
         if (key in through) through[key] = through[key] "|" protocol(want_rule[wants])
         else through[key] = protocol(want_rule[wants])
+        if (port(want_rule[wants]) != "")
+            to_ports[key] = to_ports[key] (to_ports[key] == "" ? "" : "|") port(want_rule[wants])
     }
-    for (key in through) found[key] = place(key, through[key])
+    for (key in through) {
+        ports = to_ports[key]
+        found[key] = place(key, through[key])
+    }
 }
 
 function complain(text) {
@@ -177,9 +190,24 @@ function complain(text) {
     exit 65
 }
 
-# The admin's chain to which a rule of this one sends new connections.
-function new(key,    i, to) {
-    for (i = 1; i <= size[key]; i++) {
+function sought() {
+    return ENVIRON["protocols"] == "" ? "-" : ENVIRON["protocols"]
+}
+
+# Whether a chain drops new packets, or those that are sought.
+function closed(key,    some) {
+    ports = ENVIRON["ports"]
+    some = stops(key, sought(), 0)
+    ports = ""
+    return policy[key] == "drop" || some || stops(key, "[a-z0-9-]+", 0)
+}
+
+# The admin's chain to which a rule of this one sends new connections, if they are not dropped before.
+function new(key,    i, to, last) {
+    ports = ENVIRON["ports"]
+    last = terminal(key, sought())
+    ports = ""
+    for (i = 1; i <= last && i <= size[key]; i++) {
         to = target(other[key, i], "-")
         if (other[key, i] ~ /^ct state .*new/ && to ~ /^(jump|goto) / && (table_of(key) ":" substr(to, 6)) in size)
             return substr(to, 6)
@@ -191,7 +219,7 @@ function say_survey(    i, key) {
     for (i = 1; i <= count; i++) {
         key = chains[i]
         if (key !~ /^(ip|ip6|inet):/ || !(key in hook)) continue
-        printf "%s %s %d %s;", spaced(key), hook[key], policy[key] == "drop" || stops(key, "[a-z0-9-]+", 0), new(key)
+        printf "%s %s %d %s;", spaced(key), hook[key], closed(key), new(key)
     }
     print ""
 }
@@ -237,6 +265,7 @@ function say_file(    i, key, at, text, margin) {
 END {
     if (mode == "ours")
         for (i = 1; i <= mine; i++) {
+            ports = port(mine_rule[i])
             if (terminal(mine_key[i], protocol(mine_rule[i])) <= mine_behind[i]) printf "# out of reach: "
             print mine_key[i], mine_rule[i]
         }
