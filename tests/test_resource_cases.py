@@ -259,7 +259,8 @@ SERVICES = {
 def test_a_service_is_judged_and_gets_its_states_back(printed: str) -> None:
     verdict, apply, undo = shell_of(Service("u"), f"{printed}\n")
     assert (verdict, undo) == SERVICES[printed]
-    assert ("enable --quiet u >&2\nsystemctl start u" in apply) is (verdict != "in order")
+    start = "start" if printed.endswith(" active") else "restart"
+    assert (f"enable --quiet u >&2\nsystemctl {start} u" in apply) is (verdict != "in order")
 
 
 @pytest.mark.parametrize("printed", SERVICES)

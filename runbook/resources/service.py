@@ -32,12 +32,14 @@ class Service(Part):
         if found.text.split() == ["enabled", "active"]:
             return self.in_order()
         unit = quote(self.unit)
+        # a package that was just installed may have started it before others had brought their parts of it
+        start = "start" if found.text.split()[-1:] == ["active"] else "restart"
         change = Change(
             summary=f"enable and start {self.unit} ({_words(found)})",
             # enabled and started by itself: `enable --quiet --now` says nothing of why a unit does not start
             apply=(
                 f"systemctl unmask {unit} 2>/dev/null || true\n"
-                f"systemctl enable --quiet {unit} >&2\nsystemctl start {unit} >&2"
+                f"systemctl enable --quiet {unit} >&2\nsystemctl {start} {unit} >&2"
             ),
             undo=_undo(self.unit, found),
             diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} enabled active",
