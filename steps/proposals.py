@@ -58,10 +58,29 @@ def read_proposal(text: str) -> Proposal:
         raise ValueError(f"the proposal {text!r} names no encryption")
     # Without a PRF of its own a proposal uses the integrity's; combined ciphers take no integrity (proposal.c).
     kinds["prf"] = kinds["prf"] or {_PRF_OF[name] for name in kinds["integrity"] if name in _PRF_OF}
-    if any(re.search("GCM|CCM|POLY1305", name) for name in kinds["encryption"]):
+    if any(_COMBINED.search(name) for name in kinds["encryption"]):
         kinds["integrity"] = set()
     sets = {kind: frozenset(names) for kind, names in kinds.items()}
     return Proposal(text, **sets, further={number: frozenset(names) for number, names in further.items()})
+
+
+def flaw(plan: Proposal, *, child: bool) -> str:
+    """Why strongSwan would discard a connection for a proposal whose keywords it knows, or what it would not protect.
+
+    A combined cipher does without integrity, ESP without a key exchange (it has no forward secrecy then).
+    """
+    combined = {name for name in plan.encryption if _COMBINED.search(name)}
+    if "NULL" in plan.encryption:
+        return "a null cipher encrypts nothing"
+    if combined and combined != plan.encryption:
+        return "what is a cipher and its integrity in one, as gcm is, cannot stand beside another; write two proposals"
+    if not combined and not plan.integrity:
+        return "it names no integrity, such as sha384"
+    if not child and not plan.prf:
+        return "it names no PRF, such as prfsha384"
+    if (plan.further or not child) and not plan.key_exchange - {"KE_NONE"}:
+        return "it names no key exchange, such as ecp384"
+    return ""
 
 
 def _meaning(keyword: str) -> tuple[str | None, str]:
@@ -83,12 +102,14 @@ def _block_cipher(family: str, bits: str, mode: str, tag: str) -> tuple[str | No
     """AES and Camellia: `aes256gcm16` has its tag in bytes, `aes256gcm128` in bits, `aes256gcm` the longest."""
     length = {"": "16", "8": "8", "64": "8", "12": "12", "96": "12", "16": "16", "128": "16"}.get(tag)
     combined = mode in {"ccm", "gcm"}
-    if length is None or (tag and not combined) or (mode and not bits) or (family == "camellia" and mode == "gcm"):
+    camellia = family == "camellia" and (mode == "gcm" or (mode == "ccm" and not tag))
+    if length is None or (tag and not combined) or (mode and not bits) or camellia:
         return None, ""
     suffix = f"{mode.upper()}_{length}" if combined else mode.upper() or "CBC"
     return "encryption", f"{family.upper()}_{suffix}-{bits or '128'}"
 
 
+_COMBINED = re.compile("GCM|CCM|POLY1305")
 _FIXED_CIPHER = {"null": "NULL", "3des": "3DES_CBC", "chacha20poly1305": "CHACHA20_POLY1305"}
 _INTEGRITY = {
     "md5": "HMAC_MD5_96",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from steps.ipsec_options import Ipsec, Start
 from steps.marked_yaml import Keys
-from steps.proposals import read_proposal
+from steps.proposals import flaw, read_proposal
 from steps.styles import MEANINGS, STYLES
 from steps.yaml_words import choices, read_choice, read_each
 
@@ -74,8 +75,8 @@ def read_ipsec(value: Value) -> Ipsec:
         config=read_config(keys, default.config),
         encapsulation=_meant_by(keys, "encapsulation", _ENCAPSULATIONS, default.encapsulation),
         extra_packages=read_each(keys, "extra_packages", _package),
-        ike_proposals=read_each(keys, "ike_proposals", _proposal) or default.ike_proposals,
-        esp_proposals=read_each(keys, "esp_proposals", _proposal) or default.esp_proposals,
+        ike_proposals=read_each(keys, "ike_proposals", partial(_proposal, child=False)) or default.ike_proposals,
+        esp_proposals=read_each(keys, "esp_proposals", partial(_proposal, child=True)) or default.esp_proposals,
         # ipsec.conf has another word for a trap
         start=_meant_by(keys, "start", {**_STARTS, "route": "trap"}, default.start),
         ikelifetime=ikelifetime,
@@ -148,14 +149,16 @@ def _package(value: Value) -> str:
     return value.matching(_PACKAGE, "is no Debian package; write its name, such as libcharon-extra-plugins")
 
 
-def _proposal(value: Value) -> str:
+def _proposal(value: Value, *, child: bool) -> str:
     problem = (
         "is no proposal that can be held to: write all algorithms of one, lower case, such as "
         "aes256gcm16-prfsha384-ecp384; neither `default` nor a null cipher"
     )
     text = value.matching(_PROPOSAL, problem)
     try:
-        read_proposal(text)
+        why = flaw(read_proposal(text), child=child)
     except ValueError as error:
         raise value.wrong(f"cannot be held to: {error}") from error
+    if why:
+        raise value.wrong(f"cannot be held to: {why}")
     return text

@@ -408,6 +408,12 @@ BAD = [  # what of full.yaml, what instead, then the line and the key that are t
     ("[aes256gcm16-ecp384]", '["x\\n  }\\n"]', 18, "ipsec.esp_proposals[0]", "U+000A"),
     ("[aes256gcm16-ecp384]", "[default]", 18, "ipsec.esp_proposals[0]", "no proposal"),
     ("[aes256gcm16-ecp384]", "[null-sha256]", 18, "ipsec.esp_proposals[0]", "no proposal"),
+    ("[aes256gcm16-ecp384]", "[aes256-null-sha256]", 18, "ipsec.esp_proposals[0]", "a null cipher encrypts nothing"),
+    ("[aes256gcm16-ecp384]", "[aes256-ecp384]", 18, "ipsec.esp_proposals[0]", "names no integrity, such as sha384"),
+    ("[aes256gcm16-ecp384]", "[aes256gcm16-ke1_ecp521]", 18, "ipsec.esp_proposals[0]", "names no key exchange"),
+    ("[aes256gcm16-ecp384]", "[aes256gcm16-aes256-sha384]", 18, "ipsec.esp_proposals[0]", "write two proposals"),
+    ("-prfsha384-ecp384-ke1_mlkem768", "-ecp384", 16, "ipsec.ike_proposals[0]", "names no PRF, such as prfsha384"),
+    ("-ecp384-ke1_mlkem768", "-none", 16, "ipsec.ike_proposals[0]", "names no key exchange, such as ecp384"),
 ]
 
 
