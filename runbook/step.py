@@ -73,8 +73,7 @@ class Finding:
     offer: Change | None = None
     """What may be done although all is in order; it is done only where somebody wants it."""
     probe: str = field(default="", repr=False)
-    """Shell that reads what the change is about, by which it is told later whether that is as it was left: the part's,
-    unless the part reads more to judge it by."""
+    """The part's, by which it is told later whether what the change is about is as it was left."""
     found: Reading | None = field(default=None, repr=False)
     """What it printed."""
     error: RunbookError | None = field(default=None, repr=False)
@@ -104,6 +103,8 @@ class Part(ABC):
     """Keys of parts of the same step: when one of them changes, this one must be made again (a daemon's reload)."""
     serves: tuple[str, ...] = ()
     """On the controller: the target that it is made for, then those that help to make it; none named: for all."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """What else it is judged by, and which is no state of it: targets, each with shell that its step `reads` there."""
 
     @property
     @abstractmethod
@@ -117,6 +118,10 @@ class Part(ABC):
     @abstractmethod
     def judge(self, found: Reading) -> Finding:
         """Compare what the probe printed with what is wanted."""
+
+    def judge_beside(self, found: Reading, beside: Sequence[Reading | None]) -> Finding:  # noqa: ARG002 - for some
+        """The same by what was read `beside` it as well; None is what could not be read."""
+        return self.judge(found)
 
     def again(self, found: Reading) -> Finding:
         """The finding when a part that this one follows is about to change."""
@@ -243,6 +248,10 @@ class Step(ABC):
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """What `target` should look like after this step, in the order in which it is made."""
 
+    def reads(self, target: str) -> Sequence[str]:  # noqa: ARG002 - for most, what their parts read is enough
+        """Shell that reads on a target what parts there, or on other targets, are judged by `beside` their own."""
+        return ()
+
     def checks(self) -> Sequence[Check]:
         """What proves the step once it is applied everywhere."""
         return ()
@@ -264,20 +273,26 @@ class Step(ABC):
         """What the step is for, in its docstring's first sentences."""
         return cls.explain().split("\n\n", 1)[0].replace("\n", " ")
 
-    def verify(self, target: Target) -> list[Finding]:
-        """Compare every part with its host, by what has been read there; reads what has not."""
+    def probes(self, target: Target) -> list[str]:
+        """All that is to be read on a target."""
+        return [*(part.probe() for part in self.parts(target.name, target.facts)), *self.reads(target.name)]
+
+    def verify(self, target: Target, others: Mapping[str, Target]) -> list[Finding]:
+        """Compare every part with its host, by what has been read there and on others; reads there what has not."""
         parts = self.parts(target.name, target.facts)
-        target.read([part.probe() for part in parts])
+        target.read([*(part.probe() for part in parts), *self.reads(target.name)])
+        known = {**others, target.name: target}
         findings: list[Finding] = []
         for part in parts:
             found = target.readings[part.probe()]
-            finding = part.judge(found)
+            beside = [known[name].readings.get(probe) if name in known else None for name, probe in part.beside]
+            finding = part.judge_beside(found, beside)
             moving = {each.key for each in findings if each.verdict is not Verdict.IN_ORDER}
             if finding.verdict is Verdict.IN_ORDER and moving.intersection(part.follows):
                 finding = part.again(found)
             barrier = part if isinstance(part, Barrier) else None
-            about = (finding.probe, finding.found) if finding.probe else (part.probe(), found)
-            findings.append(replace(finding, probe=about[0], found=about[1], serves=part.serves, barrier=barrier))
+            about = replace(finding, probe=part.probe(), found=found, serves=part.serves, barrier=barrier)
+            findings.append(about)
         return findings
 
     def apply(self, target: Target, findings: Sequence[Finding], hosts: Mapping[str, Target], image: str) -> None:

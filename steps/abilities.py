@@ -16,6 +16,8 @@ from steps.proposals import read_proposal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runbook.script import Reading
+
 KERNEL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "AES_GCM": "rfc4106(gcm(aes))",
@@ -59,6 +61,12 @@ cannot be told, as in a container, which does not see the modules of its kernel.
 
 USERLAND: Final = "kernel-libipsec"
 """The plugin by which charon does ESP itself."""
+SEVERAL: Final = "MULTIPLE_KEY_EXCHANGES"
+"""What a daemon lists, as it were, that knows of `ke1_` and its like, as none before strongSwan 6.0 does."""
+_KEYED_BY_AES: Final = frozenset({"PRF_AES128_XCBC", "PRF_AES128_CMAC"})
+"""PRFs from which no keys can be derived without this plugin of strongSwan's own, though they are listed: openssl's
+knows of hashes only. Before KDF_PRF was an algorithm of its own, there was no need of one."""
+_KDF: Final = "kdf"
 
 
 @dataclass(frozen=True)
@@ -68,23 +76,25 @@ class Abilities:
     charon: frozenset[str]
     esp: frozenset[str] | None = None
 
-    def lacking(self, proposal: str, *, child: bool) -> list[str]:
-        """What a proposal asks for that is not there; nothing where this end can do it.
+    def lacking(self, proposal: str, *, child: bool) -> str:
+        """What a proposal asks for that is not there, in words; nothing where this end can do it.
 
         Raises:
             ValueError: It is no proposal that `read_proposal` can read.
         """
         plan = read_proposal(proposal)
-        own = {_plain(name) for name in plan.encryption} | plan.integrity
-        exchanged = plan.key_exchange.union(*plan.further.values()) - {"KE_NONE"}
-        missing = exchanged - self.charon
-        if not child:
-            missing |= (own | plan.prf) - self.charon
-        elif self.esp is None:
-            missing |= own - self.charon
+        ciphers = {_plain(name) for name in plan.encryption} | plan.integrity
+        others = plan.key_exchange.union(*plan.further.values()) - {"KE_NONE"}
+        kernel = set()
+        if child and self.esp is not None:
+            kernel = {name for name in ciphers if _in_kernel(name) not in self.esp}
+        elif child:
+            others |= ciphers
         else:
-            missing |= {name for name in own if _in_kernel(name) not in self.esp}
-        return sorted(missing)
+            others |= ciphers | plan.prf
+        strongswan = others - self.charon or ({SEVERAL} if plan.further else set()) - self.charon
+        missing = {"kernel": kernel, "strongSwan": strongswan}
+        return " and ".join(f"{who} has no {' and no '.join(sorted(what))}" for who, what in missing.items() if what)
 
 
 def _plain(encryption: str) -> str:
@@ -97,15 +107,17 @@ def _in_kernel(name: str) -> str:
     return next((kernel for known, kernel in KERNEL.items() if name == known or name.startswith(f"{known}_")), name)
 
 
-def read_abilities(listed: str) -> Abilities | None:
-    """Read what a style's `algorithms` and `PROBE` print, in this order; None where no daemon answers.
+def read_abilities(listed: Reading | None) -> Abilities | None:
+    """Read what a style's `abilities` prints; None where no daemon answers, or it could not be read.
 
-    The first line has the names of all algorithms, the second those of all plugins.
+    The first line has the names of all algorithms, the second those of all plugins, the third is of `PROBE`.
     """
-    names, plugins, *kernel = [*listed.splitlines(), "", ""][:3]
+    names, plugins, *kernel = [*(listed.text if listed else "").splitlines(), "", "", ""][:3]
     if not names.strip():
         return None
-    found = kernel[0].split()
+    charon, found = frozenset(names.split()), kernel[0].split()
+    if "KDF_PRF" in charon and _KDF not in plugins.split():
+        charon -= _KEYED_BY_AES
     if USERLAND in plugins.split() or found[:1] != ["kernel"]:
-        return Abilities(frozenset(names.split()))
-    return Abilities(frozenset(names.split()), frozenset(found[1:]))
+        return Abilities(charon)
+    return Abilities(charon, frozenset(found[1:]))

@@ -288,6 +288,14 @@ NOT_SHOWN: Final = Entry(
     "{look}",
     "{fix}; then: {again}",
 )
+NOT_ANEW: Final = Entry(
+    "tunnel-not-anew",
+    "{connection} cannot be made anew by the ciphers that both ends can do, and goes on with those it has: {what}"
+    "{quotes}",
+    "{likely}",
+    "{look}",
+    "{fix}; then: {again}",
+)
 NO_OWN_KEYS: Final = Entry(
     "no-own-key-exchange",
     "{target}: {connection} got its new keys without a key exchange of its own ({suite})",

@@ -99,6 +99,10 @@ class Connection(Section):
         ours = (self._settled(each, moved) for each in style.connections(ends, wanted))
         return [*by_hand, *elsewhere, rule, *ours]
 
+    def reads(self, target: str) -> Sequence[str]:
+        """What strongSwan can do there, by which it is told what to offer."""
+        return (style_of(self.site(target)).abilities,)
+
     def _alone(self, end: End) -> bool:
         """Whether the other end would be shown a certificate that it could not be prepared for."""
         chain = verified_chain(self.network, end.here, self.vault)

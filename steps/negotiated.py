@@ -6,7 +6,7 @@ responder that narrows the selectors loses a whole subnet without a word in any 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from steps.proposals import Proposal, read_proposal
@@ -43,6 +43,7 @@ class ChildSa:
     """One tunnel in place; `bytes_*` and `packets_*` count what has gone through it so far."""
 
     name: str
+    unique_id: str
     state: str
     mode: str
     encapsulated: bool
@@ -112,6 +113,7 @@ def _sa(name: str, found: Section) -> Sa:
 def _child_sa(found: Section) -> ChildSa:
     return ChildSa(
         name=text_of(found, "name"),
+        unique_id=text_of(found, "uniqueid"),
         state=text_of(found, "state"),
         mode=text_of(found, "mode"),
         encapsulated=text_of(found, "encap") == "yes",
@@ -167,19 +169,6 @@ def negotiated_problems(end: End, sa: Sa) -> list[str]:
     return problems
 
 
-def weaker(end: End, sa: Sa) -> str:
-    """Say where what was agreed is not the strongest that is planned; empty where it is."""
-    ipsec = end.network.ipsec
-    agreed = [("the IKE SA", sa.suite, ipsec.ike_proposals, False)]
-    agreed += [("the tunnel", child.suite, ipsec.esp_proposals, True) for child in sa.installed]
-    for what, suite, planned, child in agreed:
-        # a hybrid is beyond what most releases can do yet
-        best = next((plan for plan in map(read_proposal, planned) if not plan.further), read_proposal(planned[0]))
-        if not _fits(replace(suite, further=()), best, child=child):
-            return f"{what} runs {suite}, not {best.text}: one of the two ends cannot do that"
-    return ""
-
-
 def narrowed(end: End, sa: Sa) -> bool:
     """Whether the other end took less than was asked for: a planned selector is missing (RFC 7296, section 2.9)."""
     planned = frozenset(map(str, end.local_ts)), frozenset(map(str, end.remote_ts))
@@ -215,13 +204,13 @@ def _names(selectors: frozenset[str]) -> str:
 
 def _suite_problems(what: str, suite: Suite, planned: tuple[str, ...], *, child: bool) -> list[str]:
     plans = [read_proposal(text) for text in planned]
-    if any(_fits(suite, plan, child=child) for plan in plans):
+    if any(fits(suite, plan, child=child) for plan in plans):
         return []
     wanted = [f"{plan.text} ({plan.listed})" if len(plans) == 1 else plan.text for plan in plans]
     return [f"{what} runs {suite}, planned is {' or '.join(wanted)}"]
 
 
-def _fits(suite: Suite, plan: Proposal, *, child: bool) -> bool:
+def fits(suite: Suite, plan: Proposal, *, child: bool) -> bool:
     """Whether an agreed suite is one that the proposal allows."""
     if suite.encryption not in plan.encryption or (suite.integrity or None) not in (plan.integrity or {None}):
         return False

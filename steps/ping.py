@@ -13,8 +13,9 @@ from runbook.step import Change, Check, Finding, Part, Proof
 from steps import catalogue, new_keys, pings
 from steps.both_ends import explained, listen, listening, moment
 from steps.certificates_in_use import certificates_in_use
-from steps.negotiated import negotiated_problems, weaker
+from steps.negotiated import negotiated_problems
 from steps.section import Section, lan_target
+from steps.strongest import strongest_ciphers, weaker
 from steps.styles import style_of
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class PingTest(Section):
     ends prove themselves anew. So after a renewal a new IKE SA is made beside the old one, which goes once the other
     end has seen the new certificate: the tunnel is not interrupted.
 
+    It also stays with the ciphers that it came up with, and is made anew in the same way where both ends can do
+    something stronger of what is planned now, such as after an upgrade; where one cannot, that is said.
+
     To check by hand that it is encrypted: `tcpdump -n 'esp or udp port 4500'` on the outer interface shows the packets,
     and `tcpdump -n net fdd7:5938:e2e6::/48` there shows none.
 
@@ -63,9 +67,14 @@ class PingTest(Section):
     needs: ClassVar[tuple[str, ...]] = ("connection", "ipsec-firewall")
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - the same everywhere
-        """The tunnels that this site initiates, up and as planned, by the certificates that their ends have now."""
+        """The tunnels that this site initiates, up and as planned, by what their ends have and can do now."""
         ends = [end for end in self.network.ends(self.site(target)) if end.initiates]
-        return [*map(Tunnel, ends), *(certificates_in_use(end, self.vault) for end in ends)]
+        in_use = [certificates_in_use(end, self.vault) for end in ends]
+        return [*map(Tunnel, ends), *in_use, *map(strongest_ciphers, ends)]
+
+    def reads(self, target: str) -> Sequence[str]:
+        """What strongSwan can do there, by which its tunnels are judged at whichever end."""
+        return (style_of(self.site(target)).abilities,)
 
     def checks(self) -> Sequence[Check]:
         """Both ends' view of each tunnel, and pings through it."""
@@ -115,7 +124,7 @@ class Tunnel(Part):
             return self.absent(self._initiate("what stands is by hand, and ends" if by_hand.strip() else "it is down"))
         problems = [negotiated_problems(self.end, each) for each in associations]
         best = min(problems, key=len)
-        return self.drift(self._initiate(best[0])) if best else self.in_order(weaker(self.end, associations[-1]))
+        return self.drift(self._initiate(best[0])) if best else self.in_order()
 
     def _initiate(self, why: str) -> Change:
         return Change(
@@ -155,7 +164,7 @@ def proof(ends: tuple[End, End]) -> Proof:
 
         said = {name: text.split("==\n") for name, text in _ask(hosts, scripts).items()}
         before = {end.here.name: moment(end.here, said[end.here.name][0]) for end in ends}
-        agreed = [_agreed(end, said[end.here.name][-2]) for end in ends]
+        agreed = [_agreed(end, said[end.here.name][-2], hosts) for end in ends]
         if not all(agreed):
             raise explained(initiator, hosts, before)
         answers = []
@@ -208,7 +217,7 @@ def _look(end: End) -> str:
     return f"{listening(end.here)}\necho ==\n{tunnels}\necho =="
 
 
-def _agreed(end: End, listing: str) -> Sequence[str]:
+def _agreed(end: End, listing: str, hosts: Mapping[str, Target]) -> Sequence[str]:
     """What an end tells of its tunnel; nothing where it has none, or none as planned."""
     name = end.here.name
     found: list[Sa] = style_of(end.here).associations(listing, end.connection)
@@ -217,8 +226,7 @@ def _agreed(end: End, listing: str) -> Sequence[str]:
     newest = found[-1]
     child = newest.installed[-1]
     wrapped = ", in UDP" if child.encapsulated else ""
-    less = weaker(end, newest)
     return [
         f"{name}: {end.connection} IKE {newest.proposal}, ESP {child.suite}{wrapped}",
-        *([f"{name}: {less}"] if less else []),
+        *(f"{name}: {each}" for each in weaker(end, (newest, child), hosts)),
     ]

@@ -21,6 +21,7 @@ from steps.loaded import LoadedConnection
 from steps.ping import PingTest, Tunnel
 from steps.renewals import is_due, renewal_of, standing
 from steps.site_certificate import SiteCertificate, good_leaf, rootless, verified_chain
+from steps.strongest import StrongestCiphers
 from steps.styles import style_of
 from steps.vault import Vault
 
@@ -84,7 +85,7 @@ class RenewedTunnels(PingTest):
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """What it stands by; a tunnel that is down comes up by what is loaded."""
-        return [each for each in super().parts(target, facts) if not isinstance(each, Tunnel)]
+        return [each for each in super().parts(target, facts) if not isinstance(each, Tunnel | StrongestCiphers)]
 
     def checks(self) -> Sequence[Check]:
         """What each end has seen of the other's certificate, then that the tunnel carries packets."""

@@ -107,6 +107,7 @@ def _child(lines: Sequence[str]) -> ChildSa:
     head, suite, networks = _first(_SA, lines), _first(_SA_SUITE, lines), _first(_SA_NETWORKS, lines)
     return ChildSa(
         name=head.get("name", ""),
+        unique_id=head.get("id", ""),
         state=head.get("state", ""),
         mode=head.get("mode", ""),
         encapsulated=bool(head.get("udp")),

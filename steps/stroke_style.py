@@ -12,6 +12,7 @@ from runbook.resources.file import Absent
 from runbook.script import quote
 from runbook.step import Later
 from steps import conf_by_hand, ipsec_conf, statusall
+from steps.abilities import SEVERAL
 from steps.authorities import CaCertificates
 from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
@@ -96,7 +97,8 @@ class Stroke(Style):
         if wanted is None:
             later = [Later("loaded connection", end.connection, "certificate") for end in ends]
             return [Later("block in", CONF, "certificate"), *later]
-        block = ByAbility(ends[0].network.ipsec, self.algorithms, partial(self._block, ends, wanted))
+        can = ((ends[0].here.name, self.abilities),)
+        block = ByAbility(ends[0].network.ipsec, partial(self._block, ends, wanted), can)
         loaded = [LoadedConnection(self, end, CONF, wanted, follows=(block.key,)) for end in ends]
         return [block, *loaded, Leftovers(tuple(end.connection for end in ends))]
 
@@ -168,9 +170,12 @@ class Stroke(Style):
 
     @property
     def algorithms(self) -> str:
-        """With the plugin that each is from behind it, which is left out."""
-        return """\
-ipsec listalgs 2>/dev/null | grep -oE '[A-Z0-9_]+\\[' | tr -d '[' | tr '\\n' ' '; echo
+        """Without the plugin behind each that it is from; the first line of the status has the version."""
+        return f"""\
+{{
+    ipsec listalgs 2>/dev/null | grep -oE '[A-Z0-9_]+\\[' | tr -d '['
+    ipsec statusall 2>/dev/null | sed -nE '1s/.*strongSwan ([6-9]|[1-9][0-9])\\..*/{SEVERAL}/p'
+}} | tr '\\n' ' '; echo
 ipsec statusall 2>/dev/null | sed -n 's/^ *loaded plugins: //p'"""
 
     def settled(self, connection: str) -> str:
@@ -214,6 +219,10 @@ ipsec statusall 2>/dev/null | sed -n 's/^ *loaded plugins: //p'"""
     def end(self, connection: str, number: str) -> str:
         """With all its children."""
         return f"timeout 10 ipsec down {connection}[{number}]"
+
+    def end_tunnel(self, connection: str, number: str) -> str:
+        """The IKE SA stays."""
+        return f"timeout 10 ipsec down {quote(f'{connection}{{{number}}}')}"
 
     @property
     def counting(self) -> str:

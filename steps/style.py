@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from steps.abilities import PROBE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -104,6 +106,11 @@ class Style(ABC):
         Empty ones where no daemon answers.
         """
 
+    @property
+    def abilities(self) -> str:
+        """Shell that prints what `steps.abilities` reads."""
+        return f"{self.algorithms}\n(\n{PROBE}\n)"
+
     @abstractmethod
     def no_credentials(self, site: Site) -> Sequence[Part]:
         """Nothing of ours where keys and certificates lie in this style: for a site that has another."""
@@ -192,6 +199,10 @@ class Style(ABC):
     @abstractmethod
     def end(self, connection: str, number: str) -> str:
         """Shell that takes down one IKE SA of a connection, by its number (a word of shell)."""
+
+    @abstractmethod
+    def end_tunnel(self, connection: str, number: str) -> str:
+        """Shell that takes down one tunnel alone, by its number."""
 
     def reauthenticate(self, connection: str) -> str:  # noqa: ARG002 - not every style can
         """Shell that has both ends of a tunnel that stands prove themselves anew; empty where there is no such command.

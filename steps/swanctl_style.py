@@ -12,6 +12,7 @@ from runbook.resources.file import Absent, File
 from runbook.script import quote
 from runbook.step import Later
 from steps import swanctl
+from steps.abilities import SEVERAL
 from steps.authorities import CaCertificates, ca_name
 from steps.ciphers import ByAbility
 from steps.loaded import LoadedConnection
@@ -100,7 +101,7 @@ class Swanctl(Style):
             certificate = self.leaf_path(end.here).rpartition("/")[2]
             anchors = list(dict.fromkeys(map(ca_name, wanted.anchors)))
             made = partial(_file, end, certificate=certificate, anchors=anchors)
-            conf = ByAbility(end.network.ipsec, self.algorithms, made)
+            conf = ByAbility(end.network.ipsec, made, ((end.here.name, self.abilities),))
             parts += [conf, LoadedConnection(self, end, path, wanted, follows=(conf.key,))]
         return parts
 
@@ -157,9 +158,10 @@ class Swanctl(Style):
 
     @property
     def algorithms(self) -> str:
-        """As vici has them, without the plugins that they are from."""
-        return """\
-swanctl --list-algs --pretty 2>/dev/null | sed -n 's/^    \\([A-Z0-9_]*\\) = .*/\\1/p' | tr '\\n' ' '; echo
+        """As vici has them, without the plugins that they are from; with one key exchange only, its kind was `dh`."""
+        return f"""\
+swanctl --list-algs --pretty 2>/dev/null |
+    sed -n 's/^    \\([A-Z0-9_]*\\) = .*/\\1/p; s/^  ke {{$/{SEVERAL}/p' | tr '\\n' ' '; echo
 swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
 
     def settled(self, connection: str) -> str:
@@ -201,6 +203,10 @@ swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
     def end(self, connection: str, number: str) -> str:  # noqa: ARG002 - numbers are those of all connections
         """With all its children."""
         return f"swanctl --terminate --ike-id {number} --timeout 10"
+
+    def end_tunnel(self, connection: str, number: str) -> str:  # noqa: ARG002 - numbers are those of all connections
+        """The IKE SA stays."""
+        return f"swanctl --terminate --child-id {number} --timeout 10"
 
     def reauthenticate(self, connection: str) -> str:
         """Of IKE SAs, `--rekey` knows this kind, too."""

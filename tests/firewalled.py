@@ -56,7 +56,7 @@ def target_of(host: Namespace, directory: Path) -> Target:
 def verify(step: Step, target: Target) -> list[Finding]:
     target.readings.clear()
     target.learn(step.facts)
-    return step.verify(target)
+    return step.verify(target, {})
 
 
 def apply(step: Step, target: Target) -> list[Finding]:

@@ -65,7 +65,7 @@ class Scratch:
     def look(self, step: Step) -> list[Finding]:
         """What a step finds now, read afresh."""
         self.target.readings.clear()
-        return step.verify(self.target)
+        return step.verify(self.target, {})
 
     def apply(self, step: Step, image: str) -> list[Finding]:
         """Make what is not in order; returns what was found before."""
@@ -97,6 +97,10 @@ def step(called: str, parts: PartsOf, wants: Sequence[str] = (), proofs: Sequenc
 
         def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:  # noqa: ARG002 - needs no facts
             return parts[target]
+
+        def reads(self, target: str) -> Sequence[str]:
+            every = [beside for stated in parts.values() for part in stated for beside in part.beside]
+            return [probe for at, probe in every if at == target]
 
         def checks(self) -> Sequence[Check]:
             return proofs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from scratch import Scratch, step
 
 from runbook.resources.file import File
 from runbook.script import Reading
-from runbook.step import Verdict
-from steps.abilities import KERNEL, PROBE, Abilities, read_abilities
+from runbook.step import Finding, Verdict
+from steps.abilities import KERNEL, PROBE, SEVERAL, Abilities, read_abilities
 from steps.ciphers import ByAbility, offer
 from steps.ipsec_options import Ipsec
 from steps.swanctl_style import Swanctl
@@ -27,12 +28,13 @@ GCM, CBC = "rfc4106(gcm(aes))", "cbc(aes) hmac(sha256) hmac(sha384)"
 
 def listed(version: str, *, plugins: str = "openssl kernel-netlink", kernel: str = "unknown") -> str:
     """What a host says of itself."""
-    names = re.findall(r"^    ([A-Z0-9_]+) = ", (DATA / ALGORITHMS[version]).read_text(), re.MULTILINE)
+    text = (DATA / ALGORITHMS[version]).read_text().replace("\n  ke {\n", f"\n    {SEVERAL} = \n")
+    names = re.findall(r"^    ([A-Z0-9_]+) = ", text, re.MULTILINE)
     return f"{' '.join(names)} \n{plugins}\n{kernel}\n"
 
 
 def offered(said: str, wanted: Ipsec | None = None) -> tuple[Ipsec, str]:
-    abilities = read_abilities(said)
+    abilities = read_abilities(Reading(said))
     assert abilities
     return offer(wanted or Ipsec(), abilities)
 
@@ -79,21 +81,50 @@ def test_what_is_asked_for_by_name_and_cannot_be_done_is_named() -> None:
 @pytest.mark.parametrize(
     ("proposal", "child", "missing"),
     [
-        ("aes256gcm16-ecp384", True, []),
-        ("aes256gcm16", True, []),
-        ("aes256gcm8-ecp384", True, []),
-        ("chacha20poly1305-x25519", True, ["CHACHA20_POLY1305"]),
-        ("chacha20poly1305-prfsha256-x25519", False, []),
-        ("aes256-sha512-modp2048", True, ["HMAC_SHA2_512_256"]),
-        ("aes256-sha256-ecp384-ke1_none", True, []),
-        ("aes256-aesxcbc-ecp384", True, ["AES_XCBC_96"]),
-        ("aes256gcm16-prfsha384-ecp384-ke1_mlkem768-ke2_mlkem1024", False, ["ML_KEM_1024", "ML_KEM_768"]),
+        ("aes256gcm16-ecp384", True, ""),
+        ("aes256gcm16", True, ""),
+        ("aes256gcm8-ecp384", True, ""),
+        ("chacha20poly1305-x25519", True, "kernel has no CHACHA20_POLY1305"),
+        ("chacha20poly1305-prfsha256-x25519", False, ""),
+        ("aes256-sha512-modp2048", True, "kernel has no HMAC_SHA2_512_256"),
+        ("aes256-sha256-ecp384-ke1_none", True, "strongSwan has no MULTIPLE_KEY_EXCHANGES"),
+        ("aes256gcm16-prfsha384-ecp384-ke1_ecp521", False, "strongSwan has no MULTIPLE_KEY_EXCHANGES"),
+        ("aes256-aesxcbc-ecp384", False, "strongSwan has no PRF_AES128_XCBC"),
+        ("aes256-aesxcbc-prfsha384-ecp384", False, ""),
+        ("aes256-aesxcbc-ecp384", True, "kernel has no AES_XCBC_96"),
+        (
+            "chacha20poly1305-ecp384-ke1_mlkem768",
+            True,
+            "kernel has no CHACHA20_POLY1305 and strongSwan has no ML_KEM_768",
+        ),
+        (
+            "aes256gcm16-prfsha384-ecp384-ke1_mlkem768-ke2_mlkem1024",
+            False,
+            "strongSwan has no ML_KEM_1024 and no ML_KEM_768",
+        ),
     ],
 )
-def test_what_a_proposal_lacks(proposal: str, *, child: bool, missing: list[str]) -> None:
-    abilities = read_abilities(listed("5.9.8", kernel=f"kernel {GCM} {CBC}"))
+def test_what_a_proposal_lacks(proposal: str, *, child: bool, missing: str) -> None:
+    abilities = read_abilities(Reading(listed("5.9.8", kernel=f"kernel {GCM} {CBC}")))
     assert abilities
     assert abilities.lacking(proposal, child=child) == missing
+
+
+def test_what_only_some_of_those_that_list_it_can_do() -> None:
+    for version, plugins, second, by_aes in (
+        ("5.9.8", "openssl kernel-netlink", False, False),
+        ("6.1.0", "openssl kernel-netlink", True, False),
+        ("6.1.0", "openssl kdf kernel-netlink", True, True),
+    ):
+        abilities = read_abilities(Reading(listed(version, plugins=plugins)))
+        assert abilities
+        for proposal, can in (
+            ("aes256gcm16-prfsha384-ecp384-ke1_ecp521", second),
+            ("aes256gcm16-prfsha384-ecp384-ke1_none", second),
+            ("aes256-sha384-prfaesxcbc-ecp384", by_aes),
+            ("aes256-sha384-prfaescmac-ecp384", by_aes),
+        ):
+            assert (abilities.lacking(proposal, child=False) == "") is can, (version, plugins, proposal)
 
 
 # --- the part ---------------------------------------------------------------------------------------------------------
@@ -103,40 +134,39 @@ def text(ipsec: Ipsec) -> str:
     return f"proposals = {','.join(ipsec.ike_proposals)}\nesp_proposals = {','.join(ipsec.esp_proposals)}\n"
 
 
-PART = ByAbility(Ipsec(), "true", lambda ipsec: File("/etc/x.conf", text(ipsec).encode(), "640"))
+PART = ByAbility(Ipsec(), lambda ipsec: File("/etc/x.conf", text(ipsec).encode(), "640"), (("here", "true"),))
 
 
-def reading(said: str, content: str | None) -> Reading:
-    if content is None:
-        return Reading(f"{said}--\nabsent\n")
-    return Reading(f"{said}--\n{File('/etc/x.conf', content.encode(), '640').state}\n{content}")
+def judged(said: str | None, content: str | None) -> Finding:
+    """Of a host that says this of itself, and has this in the file."""
+    state = "absent\n" if content is None else f"{File('/etc/x.conf', content.encode(), '640').state}\n{content}"
+    return PART.judge_beside(Reading(state), [None if said is None else Reading(said)])
 
 
 def test_the_part_is_the_file_for_this_host() -> None:
     assert PART.key == "file /etc/x.conf"
     old, new = (offered(listed(version))[0] for version in ALGORITHMS)
-    assert PART.judge(reading(listed("5.9.8"), text(old))).verdict is Verdict.IN_ORDER
-    upgraded = PART.judge(reading(listed("6.1.0"), text(old)))
+    assert judged(listed("5.9.8"), text(old)).verdict is Verdict.IN_ORDER
+    upgraded = judged(listed("6.1.0"), text(old))
     assert upgraded.verdict is Verdict.DRIFT
     assert upgraded.change
     assert "+proposals = aes256gcm16-prfsha384-ecp384-ke1_mlkem768," in upgraded.change.diff
-    assert PART.judge(reading(listed("6.1.0"), text(new))).verdict is Verdict.IN_ORDER
+    assert judged(listed("6.1.0"), text(new)).verdict is Verdict.IN_ORDER
 
 
 def test_without_a_daemon_what_it_was_told_before_stands_if_it_is_wanted() -> None:
-    silent = "\n\nunknown\n"
-    for version in ALGORITHMS:
-        assert PART.judge(reading(silent, text(offered(listed(version))[0]))).verdict is Verdict.IN_ORDER
+    for silent, version in product(("\n\nunknown\n", None), ALGORITHMS):
+        assert judged(silent, text(offered(listed(version))[0])).verdict is Verdict.IN_ORDER
     weaker = text(replace(Ipsec(), ike_proposals=("aes128-sha1-modp1024",), esp_proposals=("aes128-sha1",)))
     for before in (None, weaker):
-        finding = PART.judge(reading(silent, before))
+        finding = judged("\n\nunknown\n", before)
         assert finding.change
         assert "mlkem" not in finding.change.diff, "no word that a daemon may not know"
         assert "+esp_proposals = aes256gcm16-ecp384,aes256-sha384-ecp384" in finding.change.diff
 
 
 def test_where_nothing_is_left_the_file_is_not_touched() -> None:
-    finding = PART.judge(reading(listed("5.9.8", kernel="kernel"), None))
+    finding = judged(listed("5.9.8", kernel="kernel"), None)
     assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
     assert "this host's kernel has no AES_GCM_16" in finding.note
 
@@ -145,7 +175,8 @@ def test_a_daemon_begun_anew_changes_nothing_of_what_is_to_be_undone(tmp_path: P
     """It lists other algorithms then, or none while it is stopped: that is nobody's change of the file."""
     host, says = Scratch(tmp_path), tmp_path / "says"
     path = host.root / "x.conf"
-    part = ByAbility(Ipsec(), f"cat {says}", lambda ipsec: File(str(path), text(ipsec).encode(), "640"))
+    can = ((host.name, f"cat {says}"),)
+    part = ByAbility(Ipsec(), lambda ipsec: File(str(path), text(ipsec).encode(), "640"), can)
     ours = step("a", {host.name: [part]})
     says.write_text(listed("6.1.0"))
     host.apply(ours, "image")
@@ -171,7 +202,7 @@ def test_what_vici_lists_is_made_one_line_of_names_and_one_of_plugins(tmp_path: 
     assert names.split() == listed("6.1.0").splitlines()[0].split()
     assert plugins == "openssl kernel-libipsec"
     program.write_text("#!/bin/sh\nexit 1\n")
-    assert read_abilities(f"{shell(Swanctl().algorithms, tmp_path)}unknown\n") is None
+    assert read_abilities(Reading(f"{shell(Swanctl().algorithms, tmp_path)}unknown\n")) is None
 
 
 def shell(script: str, tools: Path) -> str:
@@ -212,7 +243,7 @@ def test_what_a_kernel_can_do_is_told_without_loading_a_module(
     script = PROBE.replace("/proc/crypto", str(tmp_path / "crypto"))
     script = script.replace("/lib/modules/$(uname -r)", str(tmp_path / "lib"))
     assert shell(script, tmp_path) == f"{says}\n"
-    found = read_abilities(f"AES_GCM_16\nkernel-netlink\n{says}\n")
+    found = read_abilities(Reading(f"AES_GCM_16\nkernel-netlink\n{says}\n"))
     assert found == Abilities(frozenset({"AES_GCM_16"}), frozenset(says.split()[1:]))
     assert found.esp is not None
     assert found.esp <= {*KERNEL.values()}

@@ -56,7 +56,7 @@ def _make_on(run: Run, target: Target, plan: Plan) -> None:
     run.made[step.name, target.name] = image
     try:
         step.apply(target, changes, run.targets, image)
-        found = [each for each in step.verify(target) if each.key in expected]
+        found = [each for each in step.verify(target, run.targets) if each.key in expected]
         left = [each for each in found if each.verdict is not Verdict.IN_ORDER]
         if left:
             why = _why(left[0])

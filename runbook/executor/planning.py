@@ -24,12 +24,18 @@ def plan(run: Run, step: Step) -> Plan:
     """
     unread = [target for target in step.targets() if target in run.unread]
     free = [target for target in run.targets_of(step) if target not in unread]
+    read: list[str] = []
     seen: dict[str, list[Finding]] = {}
 
-    def verify(target: Target) -> None:
-        seen[target.name] = step.verify(target)
+    def look(target: Target) -> None:
+        target.read(step.reads(target.name))
+        read.append(target.name)
 
-    run.side_by_side(free, verify, step.name)
+    def verify(target: Target) -> None:
+        seen[target.name] = step.verify(target, run.targets)
+
+    run.side_by_side(free, look, step.name)  # everywhere first: parts may be judged by what is on other targets
+    run.side_by_side([target for target in free if target in read], verify, step.name)
     stuck = {place(at, each) for at, found in seen.items() for each in found if each.verdict is Verdict.UNKNOWN}
     findings = {at: [_judged(run, step, at, each, stuck) for each in seen[at]] for at in free if at in seen}
     for at, found in findings.items():

@@ -60,12 +60,7 @@ class Run:
 
     def probes(self, steps: Sequence[Step], target: Target) -> list[str]:
         """All that these steps want read on a target."""
-        return [
-            part.probe()
-            for step in steps
-            if target.name in step.targets()
-            for part in step.parts(target.name, target.facts)
-        ]
+        return [probe for step in steps if target.name in step.targets() for probe in step.probes(target)]
 
     def side_by_side(self, names: Sequence[str], work: Callable[[Target], None], step: str = "") -> None:
         """Do `work` on every target at once; an error of one is kept and told, and keeps no other from going on."""
