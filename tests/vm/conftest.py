@@ -11,6 +11,7 @@ from made_pki import issue
 
 from checkpoints import Journal
 from runbook.executor import Choice, Executor
+from runbook.login import Limits
 from runbook.ssh import SSHHost
 from runbook.target import Target
 from steps import pki
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runbook.events import Plan
+    from runbook.step import Finding
     from steps.network import Network
     from steps.section import Section
 
 RELEASES = {"home": "trixie", "vps4": "bookworm"}
 IMAGES = "/var/lib/ipsec-runbook/images"
+PATIENT = Limits(connect=50, login=50, silence=50)
+"""What is emulated is ten times slower, and beside other work slower still. A firewall's change waits 60 s, no more."""
 
 SITES = """\
 ula_prefix: fdd7:5938:e2e6::/48
@@ -72,6 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vm: boots emulated machines (root, qemu-system-x86_64); minutes")
 
 
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """They take their time."""
+    for each in items:
+        if each.get_closest_marker("vm"):
+            each.add_marker(pytest.mark.timeout(3600))
+
+
 @dataclass(frozen=True)
 class Sites:
     """The machines as the product sees them, by a sites.yaml and SSH alone."""
@@ -86,17 +97,28 @@ class Sites:
 
     def sh(self, name: str, script: str) -> str:
         """What a script prints that root runs on a host; it must succeed."""
-        return self.targets()[name].run(script, purpose="test").stdout
+        return self.targets()[name].run(script, purpose="test", timeout=900).stdout
+
+    def audit(self, section: type[Section]) -> dict[tuple[str, str], Finding]:
+        """What a section of the procedure finds, by host and part."""
+        executor = self._connected(section)
+        (plan,) = executor.audit()
+        assert not executor.failures, executor.failures
+        return {(host, each.key): each for host, found in plan.findings.items() for each in found}
 
     def apply(self, *sections: type[Section], fails: bool = False) -> tuple[Executor, Sequence[Plan]]:
         """Apply sections of the procedure, all that they ask confirmed; what was found at each, before."""
+        executor = self._connected(*sections)
+        plans = executor.apply()
+        assert bool(executor.failures) is fails, executor.failures
+        return executor, plans
+
+    def _connected(self, *sections: type[Section]) -> Executor:
         journal = Journal(self.network.directory / ".runbook" / "journal")
         steps = [section(self.network) for section in sections]
         executor = Executor(steps, self.targets(), journal, lambda _: None, lambda _: Choice.APPLY)
         executor.connect()
-        plans = executor.apply()
-        assert bool(executor.failures) is fails, executor.failures
-        return executor, plans
+        return executor
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +150,10 @@ def sites(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         leaf = issue(site.fqdn, intermediate, ca=False, names=[site.fqdn], key=pki.load_key(key), **dates)
         _write(vault.key(site), key)
         _write(vault.certificate(site), pki.to_pem(leaf.cert) + pki.to_pem(intermediate.cert))
-    hosts = {name: SSHHost(name, site.ssh, ssh_config=network.ssh_config) for name, site in network.sites.items()}
+    hosts = {
+        name: SSHHost(name, site.ssh, ssh_config=network.ssh_config, limits=PATIENT)
+        for name, site in network.sites.items()
+    }
     yield Sites(pair, network, hosts)
     for host in hosts.values():
         host.close()

@@ -29,7 +29,7 @@ NARROW = f"sed -i '\\,^ */etc/swanctl/\\*\\* *r\\,$,d' {PROFILE}\n{RELOAD}"
 def verdict(sites: Sites, host: str) -> Finding:
     target = sites.targets()[host]
     target.learn(AppArmor.facts)
-    (finding,) = AppArmor(sites.network).verify(target)
+    (finding,) = AppArmor(sites.network).verify(target, {})
     return finding
 
 
