@@ -121,6 +121,9 @@ class Toy(Style):
     def end(self, connection: str, number: str) -> str:  # noqa: ARG002
         return f"toyctl down {connection}"
 
+    def end_tunnel(self, connection: str, number: str) -> str:  # noqa: ARG002
+        return f"toyctl down {connection}"
+
     def down(self, connection: str) -> str:
         return f"toyctl down {connection}"
 
