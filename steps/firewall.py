@@ -72,6 +72,13 @@ _AT_WORK: Final = "\n".join(
 _MANAGERS: Final = f"""\
 firewall_managers=
 {_AT_WORK}
+# nftables, with the files of iptables left behind by it, is one; with their rules in force, there are two
+[ "$firewall_managers" != ' nftables' ] || for firewall_each in {" ".join(saved_iptables.IN_NETWORK.files.values())}; do
+    firewall_program=${{firewall_each##*/}}
+    if [ -f "$firewall_each" ] &&
+        "${{firewall_program%.save}}-save" -t filter 2>/dev/null | grep -Eq '^(:INPUT DROP|-A INPUT )'
+    then firewall_managers="$firewall_managers $firewall_each"; break; fi
+done
 firewall_theirs='^ip6?:filter [A-Z]+ '
 command -v iptables-save >/dev/null || firewall_theirs='^$'
 [ -n "$firewall_managers" ] || ! {LISTING} 2>/dev/null | {SURVEY} | tr ';' '\\n' | grep -E ' 1 [^ ]+$' |
