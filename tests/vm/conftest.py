@@ -61,15 +61,18 @@ links:
 """
 
 LAN = """\
-printf 'auto lan0\\niface lan0 inet6 manual\\n' >/etc/network/interfaces.d/lan0
-ip netns add lan
-ip link add lan0 type veth peer name eth0 netns lan
-ip link set lan0 up
-ip -n lan link set eth0 up
-ip -n lan address add fdd7:5938:e2e6:1::10/64 dev eth0 nodad
-ip -n lan route add default via fdd7:5938:e2e6:1::1
+set -e
+if [ ! -e /run/netns/lan ]; then
+    printf 'auto lan0\\niface lan0 inet6 manual\\n' >/etc/network/interfaces.d/lan0
+    ip netns add lan
+    ip link add lan0 type veth peer name eth0 netns lan
+    ip link set lan0 up
+    ip -n lan link set eth0 up
+    ip -n lan address add fdd7:5938:e2e6:1::10/64 dev eth0 nodad
+    ip -n lan route add default via fdd7:5938:e2e6:1::1
+fi
 """
-"""A machine on home's LAN."""
+"""A machine on home's LAN; of a pair that was lent, it may be there already."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
