@@ -60,6 +60,8 @@ INSTALLABLE = (
     "apparmor tcpdump nftables iptables-persistent netfilter-persistent",
     "--no-install-recommends ufw",
     "--no-install-recommends fail2ban",
+    "isc-dhcp-client",
+    "dhcpcd-base",
 )
 """Sets of packages (they cannot all be installed together) that the hosts' own repository holds, whole."""
 

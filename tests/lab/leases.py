@@ -27,6 +27,9 @@ def mac(lab: Lab, host: str) -> str:
 def leased(lab: Lab, hosts: Sequence[str], directory: Path) -> Iterator[Path]:
     """Each of these hosts is lent the addresses that it has had before, in both families; the server's log."""
     log = directory / "log"
+    # what does not say of itself that it is a router is no default route for long (RFC 4861, 7.2.5)
+    forward = ["sysctl", "--quiet", "--write", "net.ipv6.conf.all.forwarding=1"]
+    subprocess.run(["ip", "netns", "exec", lab.layout.namespace(CA.name), *forward], check=True)
     places = [(mac(lab, host), HOSTS[host]) for host in hosts]
     argv = [
         *("nsenter", f"--net={NAMESPACES / lab.layout.namespace(CA.name)}", "dnsmasq", "--keep-in-foreground"),
