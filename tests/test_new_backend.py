@@ -31,7 +31,7 @@ def add(program: Path, registry: str) -> None:
     """One module and its line, behind the last of those that are listed."""
     module, name, line = REGISTERED[registry]
     shutil.copy(TOYS / f"{module}.py", program / "steps")
-    file = program / "steps" / registry
+    (file,) = (program / "steps").rglob(registry)  # wherever it is
     imported = f"from steps.{module} import {name}" if name else f"from steps import {module}"
     listed = r"(MappingProxyType\(\n    \{\n(?:        .*\n)+)"
     text, count = re.subn(listed, rf"\g<1>{line}\n", file.read_text(), count=1)
