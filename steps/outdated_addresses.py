@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
 _READ_THEIRS: Final = """\
-theirs=$(find /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network -type f \\
+theirs=$(find -L /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network -type f \\
     ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {} + 2>/dev/null)"""
 """Where an admin has a host's addresses given at boot."""
 _GIVEN: Final = "addresses_given="
