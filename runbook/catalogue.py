@@ -281,7 +281,7 @@ NOT_PUT_BACK: Final = Entry(
 CHANGED_UNSEEN: Final = Entry(
     "changed-unseen",
     "{target}: {part} was changed since, which could not be seen before: ask again",
-    "it was edited while a later step still covered it; what others have changed is not undone unasked",
+    "it was edited after it was shown, or beneath another step; what others have changed is not undone unasked",
     "runbook rollback --step {step}{file}",
     "{again}",
 )

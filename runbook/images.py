@@ -8,6 +8,7 @@ An image is a directory, one for each application of a step to a target. It is w
     probe.N      shell that reads what change N is about
     before.N     what it read before
     after.N      what it read afterwards; missing when the change was cut off
+    stood.before how the changes of earlier applications of the step stood beforehand; stood.after: afterwards
     kept.N       the file or link as it was
     beside       where new content is written before it takes a path's place
     made.N       the directories that were made above it
@@ -27,7 +28,7 @@ back to what was there before it. An image that was never finished goes at the n
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from runbook.script import PRELUDE, Batch, digest, heredoc, quote
@@ -58,9 +59,12 @@ class KeptChange:
     summary: str
     irreversible: str
     status: str
-    """`as we left it`, `as before`, `changed since`, or `cut off` when the change itself was interrupted."""
+    """`as we left it`, `as before`, `changed since`, or `cut off` when the change itself was interrupted; as it will be
+    once the later applications of its step are undone."""
     now: str = ""
-    """The SHA-256 of what is there now."""
+    """The SHA-256 of what is there then."""
+    then: str = ""
+    """The file under the images that tells what is there then; empty where it is there now."""
     decision: str = ""
     """What the user wants of a change that they were shown to be `changed since`: KEEP, or PUT_BACK."""
 
@@ -77,6 +81,11 @@ class Image:
     name: str
     step: str
     changes: tuple[KeptChange, ...]
+
+    @property
+    def changed(self) -> list[KeptChange]:
+        """What others have changed since."""
+        return [each for each in self.changes if each.status == "changed since"]
 
 
 def script_lines(*lines: str) -> str:
@@ -103,17 +112,18 @@ def guard(findings: Sequence[Finding]) -> str:
     return script_lines('umask 077; mkdir -p -- "$image" || exit 1; rb_sweep "$(dirname -- "$image")"', *checks)
 
 
+def begun(step: str) -> str:
+    """What the manifest of an application of a step begins with."""
+    return json.dumps({"version": VERSION, "step": step}).removesuffix("}")
+
+
 def keep(step: str, findings: Sequence[Finding]) -> str:
     """Shell that writes the image, so that what follows can be undone whatever happens."""
     changes = [(index, each, each.change) for index, each in enumerate(findings) if each.change]
-    manifest = {
-        "version": VERSION,
-        "step": step,
-        "changes": [
-            {"key": each.key, "summary": change.summary, "irreversible": change.irreversible}
-            for _, each, change in changes
-        ],
-    }
+    told = [
+        {"key": each.key, "summary": change.summary, "irreversible": change.irreversible} for _, each, change in changes
+    ]
+    manifest = f'{begun(step)}, "changes": {json.dumps(told)}}}\n'
     risky = [index for index, _, change in reversed(changes) if change.risky]
     lines = ["umask 077; set -e", f'cat >"$image/lib.sh" {heredoc(PRELUDE)}']
     for index, each, change in changes:
@@ -129,7 +139,7 @@ def keep(step: str, findings: Sequence[Finding]) -> str:
     lines += [
         'last=$(cat -- "$(dirname -- "$image")"/*/sequence 2>/dev/null | sort -n | tail -n 1)',
         'echo "$((${last:-0} + 1))" >"$image/sequence"',
-        f'cat >"$image/manifest.new" {heredoc(json.dumps(manifest) + chr(10))}',
+        f'cat >"$image/manifest.new" {heredoc(manifest)}',
         'sync -f -- "$image"',
         'mv -- "$image/manifest.new" "$image/manifest"',
         'sync -- "$image"',
@@ -189,67 +199,6 @@ def record(index: int, probe: str) -> str:
     )
 
 
-_STATUS = """\
-[ -e "$image/manifest" ] || exit 0
-cat -- "$image/sequence" 2>/dev/null || echo 0
-cat -- "$image/manifest"
-. "$image/lib.sh"
-for probe in "$image"/probe.*; do
-    index=${probe##*.}
-    now=$( (. "$probe") </dev/null | sha256sum)
-    if [ -e "$image/open.$index" ]; then status='cut off'
-    elif [ "$now" = "$(sha256sum <"$image/before.$index")" ]; then status='as before'
-    elif [ ! -e "$image/after.$index" ]; then status='cut off'
-    elif [ "$now" = "$(sha256sum <"$image/after.$index")" ]; then status='as we left it'
-    elif [ "$(cat -- "$image/undo.$index")" = : ]; then status='as we left it'  # it has nothing of its own to undo
-    else status='changed since'; fi
-    printf '%s %s %s\\n' "$index" "${now%% *}" "$status"
-done
-"""
-"""A change that can be cut off where its probe does not see it keeps the file `open.N` while it is under way."""
-
-
-def listing(images: str) -> str:
-    """Shell that tells every image under the directory `images`, and how what it is about stands now."""
-    return script_lines(
-        f'for image in {quote(images)}/*/; do [ -d "$image" ] || continue',
-        "image=${image%/}; printf '\\036%s\\n' \"${image##*/}\"",
-        f"(\n{_STATUS}\n)",
-        "done",
-    )
-
-
-def parse_listing(text: str) -> list[Image]:
-    """The images that `listing` told, newest first."""
-    images: list[tuple[int, str, Image]] = []
-    for block in text.split("\036")[1:]:
-        name, *lines = block.splitlines()
-        if not lines:
-            continue
-        sequence, manifest = int(lines[0]), json.loads(lines[1])
-        told = {number: (status, now) for number, now, status in (line.split(" ", 2) for line in lines[2:])}
-        changes = tuple(
-            KeptChange(number, each["key"], each["summary"], each["irreversible"], *told.get(str(number), ("cut off",)))
-            for number, each in enumerate(manifest["changes"])
-        )
-        images.append((sequence, name, Image(name, manifest["step"], changes)))
-    return _seen_through([image for _, _, image in sorted(images, key=lambda each: each[:2], reverse=True)])
-
-
-def _seen_through(images: Sequence[Image]) -> list[Image]:
-    """What a later application of ours changed again is not the admin's doing, as far as can be seen from above it."""
-    seen: set[str] = set()
-    result = []
-    for image in images:
-        changes = tuple(
-            replace(each, status="as we left it") if each.status == "changed since" and each.key in seen else each
-            for each in image.changes
-        )
-        seen.update(each.key for each in changes if each.status in {"as we left it", "cut off"})
-        result.append(replace(image, changes=changes))
-    return result
-
-
 def unmake(path: str, image: Image, numbers: Sequence[int]) -> Batch:
     """A script that undoes the numbered changes of the image at `path`, last first, then reads them again.
 
@@ -282,14 +231,16 @@ def amount(images: str) -> str:
     return f'kept={kept}; [ "$kept" = 0 ] || echo "$kept $(du -sk -- {quote(images)} | cut -f 1)"'
 
 
-def since(images: str, wanted: Mapping[str, Sequence[int]]) -> Batch:
-    """A script that reads numbered changes of images, by name: `left NAME N` as we left it, `now NAME N` as it is."""
+def since(images: str, kept: Iterable[Image]) -> Batch:
+    """A script that reads what was changed since: `left NAME N` as we left it, `now NAME N` as it is found."""
     fragments = {}
-    for name, numbers in wanted.items():
-        for n in numbers:
-            path = quote(f"{images}/{name}")
-            fragments[f"left {name} {n}"] = f"cat -- {path}/after.{n}"
-            fragments[f"now {name} {n}"] = f"image={path}; . {path}/lib.sh; . {path}/probe.{n}"
+    for image in kept:
+        path = quote(f"{images}/{image.name}")
+        for each in image.changed:
+            now = f"image={path}; . {path}/lib.sh; . {path}/probe.{each.number}"
+            fragments[f"left {image.name} {each.number}"] = f"cat -- {path}/after.{each.number}"
+            found = f"cat -- {quote(f'{images}/{each.then}')}" if each.then else now
+            fragments[f"now {image.name} {each.number}"] = found
     return Batch(fragments)
 
 

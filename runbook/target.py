@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from logs import Redactor
-from runbook import catalogue, complaints, images
+from runbook import catalogue, complaints, images, standing
 from runbook.errors import PlanChangedError, StepError, UnreachableError
 from runbook.script import PRELUDE, Batch, Reading, quote
 
@@ -25,6 +25,7 @@ APT_SECONDS = 900.0
 
 _DOING: Final = {
     "guard": "keeping what is there before the change",
+    "stood": "keeping what is there before the change",
     "image": "keeping what is there before the change",
     "arm": "having the host undo the change by itself in time",
     "disarm": "keeping the change that a new login has proved",
@@ -91,7 +92,11 @@ class Target:
         risky = {f"apply {index}" for index, each in enumerate(findings) if each.change and each.change.risky}
         obtained = _in_turns(findings)
         applies = {f"apply {index}": _apply(index, each) for index, each in enumerate(findings)}
-        begin = {"guard": images.guard(findings), "image": images.keep(step, findings)}
+        begin = {
+            "guard": images.guard(findings),
+            "stood": standing.stood_before(step),
+            "image": images.keep(step, findings),
+        }
         if risky:
             first = {key: applies.pop(key) for key in list(applies) if key in risky}
             self._work(image, findings, {**begin, "arm": images.arm(image), **first})
@@ -143,19 +148,15 @@ class Target:
 
     def since(self, kept: Sequence[images.Image]) -> dict[tuple[str, int], tuple[str, str]]:
         """What was changed since: by image and number, how we left it and how it is now; never a secret."""
-        numbers = {each.name: [c.number for c in each.changes if c.status == "changed since"] for each in kept}
-        batch = images.since(self._images_at, numbers)
+        batch = images.since(self._images_at, kept)
         answer = self.host.run(batch.text, purpose="read what was changed since", on_line=self.tell)
-        found = {key: reading.text for key, reading in batch.split(answer.stdout).items()}
-        return {
-            (name, n): (found.get(f"left {name} {n}", ""), found.get(f"now {name} {n}", ""))
-            for name, changed in numbers.items()
-            for n in changed
-        }
+        told = {key: reading.text for key, reading in batch.split(answer.stdout).items()}
+        changed = [(image.name, each.number) for image in kept for each in image.changed]
+        return {(name, n): (told.get(f"left {name} {n}", ""), told.get(f"now {name} {n}", "")) for name, n in changed}
 
     def images(self) -> list[images.Image]:
         """The before-images kept here, newest first, each change with how it stands now."""
-        return images.parse_listing(self.run(images.listing(self._images_at), purpose="list before-images").stdout)
+        return standing.parse_listing(self.run(standing.listing(self._images_at), purpose="list before-images").stdout)
 
     def _work_or_obtain(
         self, image: str, findings: Sequence[Finding], fragments: Mapping[str, str], hosts: Mapping[str, Target]
@@ -177,10 +178,11 @@ class Target:
     ) -> None:
         """Run fragments of a change, each only if the one before it succeeded; the last script reads all again."""
         after = {each.probe: images.record(index, each.probe) for index, each in enumerate(findings)} if last else {}
+        stands = {"stands": standing.STOOD_AFTER} if last else {}
         ahead = {probe: probe for probe in self.ahead() if probe not in after} if last else {}
         fragments = {key: text for key, text in fragments.items() if text}
         path = f"{self._images_at}/{image}"
-        batch = Batch({**fragments, **after, **ahead}, {"image": path}, gated=frozenset(fragments))
+        batch = Batch({**fragments, **after, **stands, **ahead}, {"image": path}, gated=frozenset(fragments))
         answer = self._change(batch, purpose=f"apply {image}")
         results = batch.split(answer.stdout)
         self._keep_readings(batch, answer)

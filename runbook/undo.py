@@ -111,9 +111,9 @@ def _differences(session: Session, steps: Sequence[Step], images: Mapping[str, S
     found: dict[tuple[str, str], _Difference] = {}
     for step in steps:
         for target, applied in _of(step, images).items():
-            told = session.targets[target].since(applied) if any(map(_changed, applied)) else {}
+            told = session.targets[target].since(applied) if any(image.changed for image in applied) else {}
             for image in applied:
-                for change in _changed(image):
+                for change in image.changed:
                     left, now = told[image.name, change.number]
                     found.setdefault((target, change.key), _Difference(target, change, left, now))
     return list(found.values())
@@ -123,10 +123,6 @@ def _changes(steps: Sequence[Step], images: Mapping[str, Sequence[Image]]) -> li
     """Every change of these steps, with its target."""
     applied = [(target, image) for step in steps for target, found in _of(step, images).items() for image in found]
     return [(target, change) for target, image in applied for change in image.changes]
-
-
-def _changed(image: Image) -> list[KeptChange]:
-    return [each for each in image.changes if each.status == "changed since"]
 
 
 def _show(session: Session, step: Step, names: Sequence[str], images: Mapping[str, Sequence[Image]]) -> None:

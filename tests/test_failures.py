@@ -117,16 +117,17 @@ def test_what_cannot_be_put_back(host: Scratch) -> None:
     told_as(error, catalogue.NOT_PUT_BACK)
 
 
-def test_what_was_edited_beneath_a_later_application(host: Scratch) -> None:
-    """It was shown as ours, since a later application covered it; once that is undone, it is seen to be another's."""
+def test_what_was_edited_after_it_was_shown(host: Scratch) -> None:
+    """It was shown as ours; once the later application is undone, it is seen to be another's."""
     path = host.root / "it"
     owner = f"{host.root.owner()}:{host.root.group()}"
     steps = [step("a", {host.name: [File(str(path), text, owner=owner)]}) for text in (b"first", b"second")]
     host.apply(steps[0], "1")
+    shown = host.images()
     path.write_text("edited")
     host.apply(steps[1], "2")
     executor = run(steps[:1], [host], host.images_at.parent)
-    executor.rollback("a", {host.name: host.images()})
+    executor.rollback("a", {host.name: [*host.images()[:1], *shown]})
     told = told_as(executor.failures[host.name], catalogue.CHANGED_UNSEEN)
     assert told["look"] == "runbook rollback --step a"
     assert path.read_text() == "edited"

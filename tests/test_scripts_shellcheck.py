@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from made_pki import issue
 
-from runbook import images
+from runbook import images, standing
 from runbook.frame import new_mark, wrap
 from runbook.images import Image, KeptChange
 from runbook.resources.block import BEGIN, END
@@ -244,7 +244,8 @@ def test_what_is_around_the_parts(tmp_path: Path) -> None:
     nginx = next(step for step in steps if step.name == "nginx")
     findings = [each for part in stated(nginx) for each in found(part)]
     risky = [replace(each, change=replace(each.change, risky=True)) for each in findings if each.change]
-    kept = tuple(KeptChange(number, each.key, "", "", "as we left it") for number, each in enumerate(findings))
+    changed = "changed since", "", "2/before.0"
+    kept = tuple(KeptChange(number, each.key, "", "", *changed[: number + 1]) for number, each in enumerate(findings))
     image = Image("1", "nginx", kept)
     batch = Batch({"a": "echo a", "b": f"cat <<'{END}'\n{BEGIN}\n{END}\n"}, {"image": "/a b"}, frozenset("a"))
     scripts = {
@@ -256,9 +257,11 @@ def test_what_is_around_the_parts(tmp_path: Path) -> None:
         "arm": images.arm("1"),
         "disarm": images.disarm("1"),
         "record": images.record(0, "echo a"),
-        "listing": images.listing("/a b"),
+        "stood": standing.stood_before("a b"),
+        "stands": standing.STOOD_AFTER,
+        "listing": standing.listing("/a b"),
         "unmake": images.unmake("/a b", image, [0, 1]).text,
-        "since": images.since("/a b", {"1": [0, 1]}).text + ': "$failed"',  # it has no use for it
+        "since": images.since("/a b", [image]).text + ': "$failed"',  # it has no use for it
         "undone": images.undone("/a b", [0, 1]),
         "forget": images.forget("/a b", "1"),
     }

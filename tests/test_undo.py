@@ -12,8 +12,7 @@ from scratch import Scratch, Witness, carry_out, run, step
 
 from checkpoints import State
 from logs import Redactor
-from runbook import images, prompt
-from runbook.document import Document
+from runbook import prompt, standing
 from runbook.errors import StepError
 from runbook.events import Planned
 from runbook.executor import StoppedError
@@ -206,7 +205,7 @@ def test_an_image_without_a_number_is_older_than_any_with_one(host: Scratch, app
     (image,) = host.images()
     (host.images_at / image.name / "sequence").unlink()
     assert [each.name for each in host.images()] == [image.name]
-    assert images.parse_listing("") == []
+    assert standing.parse_listing("") == []
     assert applied.failures == {}
 
 
@@ -281,3 +280,19 @@ def test_what_stands_on_a_step_is_named_when_that_is_undone_and_when_it_is_appli
     out = io.StringIO()
     Narrator(Terminal(out, Redactor()))(next(each for each in again.events if isinstance(each, Planned)))
     assert "    what stands on this step stays in place: b, c\n" in out.getvalue()
+
+
+def test_an_edit_between_two_applications_is_shown_as_it_was_then_and_done_as_answered(
+    host: Scratch, applied: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What we have changed again on top of it is put back unasked."""
+    again = run([step("a", {host.name: [File(str(host.root / "other"), b"second\n")]})], [host], tmp_path)
+    again.connect()
+    again.apply()
+    person = Person(monkeypatch, lambda question: KEEP if "edited" in question else PUT_BACK)
+    said = person.undoes(applied, "a")
+    assert len(person.asked) == 2
+    assert "    +theirs\n" in said
+    assert "second" not in said, "nobody else did that"
+    assert contents(host)["other"] == "other before\n"
+    assert not host.images_at.exists()
