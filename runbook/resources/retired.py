@@ -125,6 +125,8 @@ class SetAside(Part):
             return self.in_order()
         if state.startswith("link "):
             apply, summary = f"rb_remove {path}", f"remove the link {self.path} ({state.removeprefix('link ')} stays)"
+        elif not state.startswith("file "):
+            return self.unknown(f"a {state.split(' ', 1)[0]} is at {self.path}: move it away by hand")
         elif there == "absent":
             apply, summary = f"rb_parents {to}\nmv -nT -- {path} {to}", f"move {self.path} to {self.to}"
         else:
