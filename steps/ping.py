@@ -131,7 +131,8 @@ class Tunnel(Part):
             summary=f"bring {self.end.connection} up ({why})",
             apply=f"{self._down()}\ntimeout {FIRST_TRY} /bin/sh -c {quote(self._up())} 2>&1",
             obtain=self._listen_and_try_again,
-            undo=f"{style_of(self.end.here).down(self.end.connection)} >&2 || true",
+            # tunnels come and go: whoever takes the step back is not asked about one that is otherwise than it was left
+            settle=f"{style_of(self.end.here).down(self.end.connection)} >&2 || true",
             diff=f"+ tunnel {self.end.connection}: {' '.join(map(str, self.end.local_ts))} === "
             f"{' '.join(map(str, self.end.remote_ts))}",
         )

@@ -166,7 +166,9 @@ swanctl --stats 2>/dev/null | sed -n 's/^loaded plugins: //p'"""
 
     def settled(self, connection: str) -> str:
         """Without times, counters, numbers, and keys' names after a rekeying."""
+        # the other style's daemon answers, too, where swanctl is still installed
         return (
+            f"! systemctl is-active --quiet {self.unit} || "
             f"swanctl --list-sas --pretty --ike {quote(connection)} 2>/dev/null | sed -E "
             "'/^list-sas reply/,$d; "
             "/(spi|time|bytes|packets|use|established|uniqueid|reqid|port|host|initiator)[a-z-]* = /d; "

@@ -71,7 +71,10 @@ def test_while_new_keys_are_asked_for_the_tunnel_stands_as_before(tmp_path: Path
 
     program = tmp_path / ("swanctl" if name == "swanctl" else "ipsec")
     program.write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
-    program.chmod(0o755)
+    running = tmp_path / "systemctl"
+    running.write_text("#!/bin/sh\n")
+    for each in (program, running):
+        each.chmod(0o755)
     settled = []
     for said in (now, meanwhile):
         (tmp_path / "said").write_text(said)
