@@ -43,6 +43,16 @@ def leaving(wanted: Sequence[tuple[Interface, str]], facts: Mapping[str, str]) -
     stays = {(interface, str(address)) for address, interface in wanted}
     return frozenset((interface, address) for address, interface in given if (interface, address) not in stays)
 
+_ADMINS: Final = (
+    "/etc/network/interfaces",
+    "/etc/network/interfaces.d",
+    "/etc/systemd/network",
+    "/run/systemd/network",
+)
+"""Where the managers of addresses have what an admin, or netplan, wrote for them."""
+_OURS: Final = ("ipsec-runbook", "60-ipsec-runbook.conf")
+"""The names of our files among them."""
+
 
 def address_command(address: Interface, interface: str) -> str:
     """What gives an interface an address: it stands in each file of ours that has it given at boot."""
@@ -73,14 +83,16 @@ class Outdated(Part):
         return "addresses and routes of an earlier sites.yaml"
 
     def probe(self) -> str:
-        """The commands in the files whose result is live."""
+        """The commands in the files whose result is live; without an address that the admin has it given, too."""
+        theirs = f"grep -rhsv '^[[:space:]]*#' --exclude={' --exclude='.join(_OURS)} {' '.join(_ADMINS)}"
         return f"""\
 {_READ_THEIRS}
 cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in
-            address) ! printf '%s\\n' "$theirs" | grep -qwF -- "${{one%/*}}" &&
-                "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " ;;
+            address)
+                "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " &&
+                    ! {theirs} | grep -wF -- "${{one%/*}}" ;;
             route) "$ip" "$family" route show table main type "$one" "$two" | grep "metric $four" ;;
             *) false ;;
         esac >/dev/null || continue
