@@ -103,7 +103,8 @@ done
             if facts.get(f"firewall_live_{family}"):
                 found.append(RetiredRules(family, each.what, (), reasons=each.reasons))
             if facts.get(f"firewall_stored_{family}") and f"firewall_damage_{family}" not in facts:
-                which = f'hit = /{"|".join(pattern for pattern, _ in each.reasons)}/ && !/ --comment "?ipsec-runbook:/'
+                pattern = "|".join(pattern for pattern, _ in each.reasons)
+                which = f'hit = /{pattern}/ && !/ --comment "?ipsec-runbook:/'  # ours go as ours
                 test = f'{PROGRAMS[family]}-restore -w {LOCK_SECONDS} --test <"$new"'
                 found.append(RetiredLines(self.files[family], each.what, each.reasons, which, test))
         return found

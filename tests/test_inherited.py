@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 import by_hand
@@ -103,6 +105,23 @@ def test_the_articles_rules_are_replaced_and_given_back(vps4: Namespace, target:
 
     unmake(target, "mended")
     assert (vps4.rules(), vps4.sh(files)) == before
+
+
+def test_rules_of_ours_that_are_not_wanted_any_more_are_not_the_articles(
+    vps4: Namespace, target: Target, tmp_path: Path
+) -> None:
+    """Policy rules of iptables, of a sites.yaml that had IPv4 subnets."""
+    plain = network(tmp_path)
+    subnets = {"vps4": "10.0.4.1/24", "home": "10.0.5.1/24"}
+    sites = {name: replace(plain.sites[name], more_subnets=(IPv4Interface(own),)) for name, own in subnets.items()}
+    for number, each in enumerate((replace(plain, sites=sites), plain)):
+        section = IpsecFirewall(each)
+        found = verify(section, target)
+        section.apply(target, [finding for finding in found if finding.change], {}, str(number))
+        assert in_order(verify(section, target))
+    assert "take 2 out of those in force (iptables)" in "".join(each.change.summary for each in found if each.change)
+    stored = vps4.sh("cat /etc/network/iptables.save").splitlines()
+    assert [line for line in stored if RETIRED in line and "ipsec-runbook:" in line] == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # What iptables-save prints, or a file of its format, seen from the rules that carry one mark: "ours".
-# Where `pattern` is set, a regular expression, the rules meant are those of that form instead that carry no such mark.
+# Where `pattern` is set, a regular expression, the rules meant are those of that form instead that carry no mark.
 # Reads the rules; says in `mode`, of the variables `mark`, `pattern` and `wanted` in the environment:
 #   ours     our rules, one that no packet can reach behind "# out of reach: "
 #   kept     our rules as lines of `wanted`, each with its place in its chain
