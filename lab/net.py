@@ -72,6 +72,8 @@ def build_switches(layout: Layout) -> None:
 
 def build_place(layout: Layout, place: Place) -> None:
     """Make a place's namespace and lay its cables; whatever was there before is gone, its addresses and rules too."""
+    if _is_behind_router(layout, place):
+        remove_place(layout, ROUTER)  # which has the place's address
     remove_place(layout, place)
     namespace = _make(layout, place.name, PLACE_SETTINGS)
     _lay_cables(layout, place, namespace)
@@ -128,6 +130,11 @@ def put_behind_router(layout: Layout, place: Place) -> None:
     run(["ip", "netns", "exec", namespace, "iptables-restore"], stdin=ROUTER_RULES)
     _batch(layout.namespace("switch"), [f"link set {place.ports[0].cable} master line"])
     _batch(namespace, ["link set eth1 up", "link set eth0 up"])  # with its address: so that it tells its neighbours
+
+
+def _is_behind_router(layout: Layout, place: Place) -> bool:
+    listed = run(["ip", "-n", layout.namespace("switch"), "-o", "link", "show", "master", "line"], check=False).stdout
+    return f" {place.ports[0].cable}@" in listed
 
 
 def _address_line(address: str) -> str:
