@@ -7,6 +7,8 @@ import pytest
 
 from lab import Lab
 
+pytest.register_assert_rewrite("laws")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -30,6 +30,7 @@ NOT_COMPARED = (
     ("file:/var/lib/ipsec-runbook*", "the before-images, which are what rollback works from"),
     ("group:*", "Debian's packages leave the system groups that they made (udev's input, kvm, ...), and it is said so"),
     ("user:*", "the same of users (tss of the TPM library)"),
+    ("unit:systemd-udev-load-credentials.service", "passed at a boot while udev was there; it is over"),
     ("unit:network-online.target", "a milestone that systemd passes once a unit wants it; nothing runs"),
     *((f"file:/etc/{name}", "where these stand") for name in ("group", "gshadow", "passwd", "shadow")),
 )
@@ -53,11 +54,24 @@ class Run:
     @property
     def not_in_order(self) -> set[tuple[str, str, str]]:
         """(step, target, part) of everything that is not in order."""
+        return self._parts(lambda part: part["verdict"] != "in order")
+
+    @property
+    def known_later(self) -> set[tuple[str, str, str]]:
+        """Those of which it cannot be told beforehand what they should look like."""
+        return self._parts(lambda part: part["verdict"] == "known after")
+
+    @property
+    def changed(self) -> set[tuple[str, str, str]]:
+        """(step, target, part) of everything that was changed, or would be."""
+        return self._parts(lambda part: part["change"] is not None)
+
+    def _parts(self, which: Callable[[Mapping[str, Any]], bool]) -> set[tuple[str, str, str]]:
         return {
             (step["name"], part["target"], part["part"])
             for step in self.document["steps"]
             for part in step["parts"]
-            if part["verdict"] != "in order"
+            if which(part)
         }
 
     @property

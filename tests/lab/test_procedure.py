@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from product import Product
-from product import picture as product_picture
+from laws import SITES, Laws, Pictures, left, pictures
+from product import Product, Run
 
-from lab import Lab, snapshot
+from lab import Lab
 from steps.procedure import PROCEDURE
 
 if TYPE_CHECKING:
@@ -22,14 +21,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-SITES = ("home", "vps4")
 STEPS = [section.name for section in PROCEDURE]
 NOTHING_TO_DO = {"apparmor", "upgrade"}
 """There is no AppArmor in the lab's kernel, and an upgrade is only offered."""
-
-
-def picture(lab: Lab) -> dict[str, dict[str, str]]:
-    return {site: product_picture(lab, site) for site in SITES}
 
 
 @pytest.fixture(scope="module")
@@ -42,53 +36,37 @@ def product() -> Iterator[Product]:
 
 
 @pytest.fixture(scope="module")
-def fresh(product: Product) -> dict[str, dict[str, str]]:
-    return picture(product.lab)
+def laws(product: Product) -> Laws:
+    return Laws.of(product)
 
 
 @pytest.fixture(scope="module")
-def audited(product: Product, fresh: object) -> object:  # noqa: ARG001 - the picture is taken first
-    return product.audit()
-
-
-@pytest.fixture(scope="module")
-def before(product: Product, audited: object) -> dict[str, dict[str, dict[str, str]]]:  # noqa: ARG001 - in this order
+def before(product: Product, laws: Laws) -> dict[str, Pictures]:  # noqa: ARG001 - the audit comes first
     """The hosts as they were when each step was confirmed, by a person at a terminal."""
-    pictures = {}
+    found = {}
 
     def remember(step: str) -> None:
-        pictures[step] = picture(product.lab)
+        found[step] = pictures(product.lab)
 
     code, said = product.apply_at_a_terminal(remember)
     assert code == 0, said
-    return pictures
+    return found
 
 
-def test_an_audit_of_fresh_hosts_finds_changes_at_every_step_that_has_something_to_do(audited: object) -> None:
-    assert audited.code == 3
-    steps = {step for step, _, _ in audited.not_in_order}
+def test_an_audit_of_fresh_hosts_finds_changes_at_every_step_that_has_something_to_do(laws: Laws) -> None:
+    steps = {step for step, _, _ in laws.audited.not_in_order}
     assert steps == set(STEPS) - NOTHING_TO_DO
-
-
-def test_an_audit_changes_nothing(product: Product, fresh: object, audited: object) -> None:  # noqa: ARG001 - after it
-    now = picture(product.lab)
-    assert {site: snapshot.diff(fresh[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
 
 
 def test_every_step_is_asked_about_once_and_applied(before: dict[str, object]) -> None:
     assert list(before) == [step for step in STEPS if step not in NOTHING_TO_DO]
 
 
-def test_what_was_audited_is_what_was_applied(product: Product, audited: object, before: object) -> None:  # noqa: ARG001 - after it
+@pytest.mark.usefixtures("before")
+def test_what_was_audited_is_what_was_applied(product: Product, laws: Laws) -> None:
     report = max((product.lab.directory / ".runbook" / "logs").glob("*-apply.json"))
-    applied = json.loads(report.read_text())
-    changed = {
-        (step["name"], part["target"], part["part"])
-        for step in applied["steps"]
-        for part in step["parts"]
-        if part["change"]
-    }
-    assert changed == audited.not_in_order
+    applied = Run(0, report.read_text(), "")
+    assert applied.changed == laws.audited.not_in_order
 
 
 REFERENCE = (Path(__file__).parents[2] / "docs/reference.md").read_text()
@@ -106,13 +84,12 @@ def in_the_reference(path: str) -> bool:
 
 
 @pytest.mark.usefixtures("before")
-def test_every_file_that_is_left_somewhere_is_in_the_reference(product: Product, fresh: object) -> None:
-    for site in SITES:
-        now = product_picture(product.lab, site)
+def test_every_file_that_is_left_somewhere_is_in_the_reference(product: Product, laws: Laws) -> None:
+    for site, now in pictures(product.lab).items():
         files = {key.removeprefix("file:") for key in now if key.startswith("file:/etc/")}
-        changed = {path for path in files if fresh[site].get(f"file:{path}") != now[f"file:{path}"]}
+        changed = {path for path in files if laws.fresh[site].get(f"file:{path}") != now[f"file:{path}"]}
         known = product.lab.root(site, "dpkg-query -S '/etc/*' | sed 's/^[^/]*: //'").stdout.splitlines()
-        of_packages = {path for path in set(known) & changed if f"file:{path}" not in fresh[site]}
+        of_packages = {path for path in set(known) & changed if f"file:{path}" not in laws.fresh[site]}
         ours = {path for path in changed - of_packages if not LEFT_BY_PACKAGES.match(path)}
         assert sorted(path for path in ours if not in_the_reference(path)) == []
         assert len(ours) > 10
@@ -122,26 +99,17 @@ def test_every_file_that_is_left_somewhere_is_in_the_reference(product: Product,
 
 
 @pytest.mark.usefixtures("before")
-def test_after_apply_all_is_in_order_and_a_second_apply_changes_nothing(product: Product) -> None:
-    assert product.audit().code == 0
-    again = product.apply()
-    assert (again.code, again.changes) == (0, {})
+def test_after_apply_all_is_in_order_and_a_second_apply_changes_nothing(product: Product, laws: Laws) -> None:
+    laws.kept()
     shutil.rmtree(product.lab.directory / ".runbook" / "checkpoints")
-    then = picture(product.lab)
-    without = product.apply()
-    assert (without.code, without.changes) == (0, {})
-    now = picture(product.lab)
-    assert {site: snapshot.diff(then[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
+    laws.kept()
 
 
-def test_rollback_step_by_step_gives_back_each_state_before(product: Product, before: dict[str, object]) -> None:
+def test_rollback_step_by_step_gives_back_each_state_before(product: Product, before: dict[str, Pictures]) -> None:
     for step in reversed(before):
-        done = product.run("rollback", "--step", step, "--yes", "--json")
-        assert done.code == 0, done.err
-        assert {each["outcome"] for each in done.document["undone"]} == {"undone"}
-        now = picture(product.lab)
-        left = {site: snapshot.diff(before[step][site], now[site]) for site in SITES}
-        assert left == {"home": [], "vps4": []}, f"after the rollback of {step}"
+        done = product.run("rollback", "--step", step, "--yes")
+        assert done.code == 0, done.out + done.err
+        assert left(before[step], pictures(product.lab)) == [], f"after the rollback of {step}"
     rest = [product.lab.root(site, "ls -A /var/lib/ipsec-runbook 2>&1 || true").stdout for site in SITES]
     assert all("No such file" in each for each in rest)
 

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import kept, pictures, undone
 from product import Product
-from test_procedure import picture
 from told import told_as
 
-from lab import Lab, snapshot
+from lab import Lab
 from steps import catalogue
 from steps.statusall import associations, viewed
 
@@ -104,7 +104,7 @@ def product(request: pytest.FixtureRequest) -> Iterator[Product]:
 
 @pytest.fixture(scope="module")
 def fresh(product: Product) -> dict[str, dict[str, str]]:
-    return picture(product.lab)
+    return pictures(product.lab)
 
 
 @pytest.fixture(scope="module")
@@ -151,12 +151,7 @@ def test_a_connection_that_the_admin_adds_and_has_read_by_an_update_is_no_change
 
 @pytest.mark.usefixtures("applied")
 def test_an_audit_changes_nothing_and_a_second_apply_neither(product: Product) -> None:
-    before = picture(product.lab)
-    assert product.audit().code == 0
-    again = product.apply()
-    assert (again.code, again.changes) == (0, {})
-    now = picture(product.lab)
-    assert {site: snapshot.diff(before[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
+    kept(product)
 
 
 LOADED = {site: ("connection", site, f"loaded connection ula-net-{PEER[site]}") for site in SITES}
@@ -217,10 +212,7 @@ def test_the_two_styles_speak_to_each_other(product: Product) -> None:
 
 @pytest.mark.usefixtures("moved")
 def test_rollback_of_all_gives_back_the_hosts_as_they_were(product: Product, fresh: dict[str, dict[str, str]]) -> None:
-    done = product.run("rollback", "--all", "--yes")
-    assert done.code == 0, done.out + done.err
-    now = picture(product.lab)
-    assert {site: snapshot.diff(fresh[site], now[site]) for site in SITES} == {"home": [], "vps4": []}
+    undone(product, fresh)
     assert ike_daemons(product, "vps4") == ["charon"]
     assert "office" in statusall(product, "vps4")
 
@@ -232,6 +224,25 @@ def again(product: Product, applied: object) -> None:  # noqa: ARG001 - after it
     sites.write_text(sites.read_text().replace("    config: swanctl\n", ""))
     done = product.apply()
     assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("again")
+def test_either_host_goes_over_and_back(product: Product, fresh: dict[str, dict[str, str]]) -> None:
+    name = "    fqdn: {}.example.test\n"
+    for moving, staying in (("vps4", "home"), ("home", "vps4")):
+        configure(product, name.format(moving), f"{name.format(moving)}    config: swanctl\n")
+        done = product.apply()
+        assert done.code == 0, done.err
+        assert (ike_daemons(product, moving), ike_daemons(product, staying)) == (["charon-systemd"], ["charon"])
+        assert encrypted(product)
+        assert product.audit().code == 0
+        configure(product, "    config: swanctl\n", "")
+    assert product.apply().code == 0
+    assert [ike_daemons(product, site) for site in SITES] == [["charon"], ["charon"]]
+    assert encrypted(product)
+    undone(product, fresh)
+    assert product.apply().code == 0
 
 
 DAMAGE = {
@@ -304,20 +315,3 @@ def test_a_dead_tunnel_is_explained_by_both_ends_in_the_commands_of_ipsec(produc
     assert "/etc/ipsec.conf" in told["look"]
     assert "swanctl" not in told["look"] + told["hint"]
     assert product.apply().code == 0
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("again")
-def test_either_host_goes_over_and_back(product: Product) -> None:
-    name = "    fqdn: {}.example.test\n"
-    for moving, staying in (("vps4", "home"), ("home", "vps4")):
-        configure(product, name.format(moving), f"{name.format(moving)}    config: swanctl\n")
-        done = product.apply()
-        assert done.code == 0, done.err
-        assert (ike_daemons(product, moving), ike_daemons(product, staying)) == (["charon-systemd"], ["charon"])
-        assert encrypted(product)
-        assert product.audit().code == 0
-        configure(product, "    config: swanctl\n", "")
-    assert product.apply().code == 0
-    assert [ike_daemons(product, site) for site in SITES] == [["charon"], ["charon"]]
-    assert encrypted(product)
