@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import Laws
 from product import Product
 
 from lab import Lab
@@ -27,12 +28,18 @@ def product() -> Iterator[Product]:
     lab = Lab(f"after-reboot-{os.getpid()}")
     lab.down()
     lab.up(print)
-    product = Product(lab)
-    assert product.apply().code == 0
-    yield product
+    yield Product(lab)
     lab.down()
 
 
+@pytest.fixture(scope="module")
+def laws(product: Product) -> Laws:
+    found = Laws.of(product)
+    found.applied()
+    return found
+
+
+@pytest.mark.usefixtures("laws")
 @pytest.mark.parametrize("hosts", [("home",), ("vps4",), ("home", "vps4")], ids="-".join)
 def test_the_tunnel_is_back_by_itself(product: Product, hosts: tuple[str, ...]) -> None:
     lab = product.lab
@@ -47,3 +54,8 @@ def test_the_tunnel_is_back_by_itself(product: Product, hosts: tuple[str, ...]) 
             ).stdout
     audit = product.audit()
     assert audit.code == 0, audit.not_in_order
+
+
+def test_the_laws_hold_after_reboots_as_before(laws: Laws) -> None:
+    laws.kept()
+    laws.undone()

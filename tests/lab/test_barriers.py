@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
+from laws import Laws
 from newer_package import plant, version
 from product import RUNBOOK, Product, Run
 
@@ -33,6 +34,11 @@ def product() -> Iterator[Product]:
     plant(lab, "vps4", lists="old")
     yield Product(lab)
     lab.down()
+
+
+@pytest.fixture(scope="module")
+def laws(product: Product) -> Laws:
+    return Laws.of(product)
 
 
 class Person:
@@ -72,6 +78,7 @@ def offers(run: Run) -> dict[tuple[str, str], str]:
     return {(part["target"], part["part"]): part["offer"]["summary"] for part in parts if part["offer"]}
 
 
+@pytest.mark.usefixtures("laws")
 def test_an_audit_is_green_and_names_what_is_offered(product: Product) -> None:
     run = product.run("audit", "--step", "upgrade", "--json")
     assert run.code == 0
@@ -178,3 +185,10 @@ def test_what_was_changed_since_is_shown_and_asked_about(product: Product) -> No
     assert person.leaves()[0] == 0
     assert "# mine" in lab.root("home", f"cat {CONF}").stdout
     assert not lab.root("home", "ls /var/lib/ipsec-runbook/images | grep ipsec-firewall || :").stdout
+
+
+def test_all_is_taken_back_but_the_upgrade(product: Product, laws: Laws) -> None:
+    product.lab.root("home", f"rm {CONF}")
+    assert product.apply().code == 0
+    laws.kept()
+    laws.undone(but="tiny-thing|/var/lib/dpkg/status")

@@ -10,6 +10,7 @@ from itertools import product as pairs
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import Laws
 from product import Product, Run
 
 from lab import Lab, services
@@ -49,10 +50,13 @@ def describe(lab: Lab, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def applied(product: Product) -> Run:
-    done = product.apply()
-    assert done.code == 0, done.err
-    return done
+def laws(product: Product) -> Laws:
+    return Laws.of(product)
+
+
+@pytest.fixture(scope="module")
+def applied(laws: Laws) -> Run:
+    return laws.applied()
 
 
 def evidence(run: Run) -> list[str]:
@@ -148,7 +152,7 @@ def test_private_ipv4_does_not_leave_by_the_default_route_when_there_is_no_tunne
 
 
 @pytest.mark.usefixtures("applied")
-def test_ipv6_in_ipv6(product: Product) -> None:
+def test_ipv6_in_ipv6(product: Product, laws: Laws) -> None:
     product.lab.root("home", "ip -6 address add 2001:db8:113::10/64 dev eth0 nodad")
     describe(product.lab, "    address: 203.0.113.20\n", "    address: [2001:db8:113::20, 203.0.113.20]\n")
     done = product.apply()
@@ -158,6 +162,7 @@ def test_ipv6_in_ipv6(product: Product) -> None:
     assert {address for address, _ in wire.esp_from} == {"2001:db8:113::10", "2001:db8:113::20"}
     assert leaked(wire) == []
     in_order_by_itself(product)
+    laws.kept()
 
 
 @pytest.mark.usefixtures("applied")
@@ -194,3 +199,11 @@ def behind_a_nat(lab: Lab, esp_from: dict[tuple[str, int], int]) -> None:
     assert (seen["remote-host"], seen["nat-remote"]) == ("203.0.113.10", "yes")
     assert 20000 <= int(seen["remote-port"]) < 30000
     assert esp_from["203.0.113.10", int(seen["remote-port"])] > 0
+
+
+@pytest.mark.usefixtures("applied")
+def test_the_laws_hold_for_an_end_that_has_moved_and_is_behind_a_nat(product: Product, laws: Laws) -> None:
+    laws.kept()
+    product.lab.reboot("home")  # where it was at first, with the addresses that it had
+    product.lab.root("home", "systemctl is-system-running --wait", check=False)
+    laws.undone()

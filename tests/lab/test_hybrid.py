@@ -11,6 +11,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import Laws
 from product import Product, Run
 
 from lab import Lab, image
@@ -89,6 +90,7 @@ def applied(product: Product) -> tuple[Run, str]:
 def test_where_one_end_has_it_the_other_does_not_hear_of_it_and_where_both_do_it_is_used(
     product: Product, newer: Path
 ) -> None:
+    laws = Laws.of(product)
     _, told = applied(product)
     first = {host: product.lab.root(host, "cat /etc/swanctl/conf.d/*.conf").stdout for host in ("home", "vps4")}
     assert ["ke1_mlkem768" in text for text in first.values()] == [True, False]
@@ -101,3 +103,4 @@ def test_where_one_end_has_it_the_other_does_not_hear_of_it_and_where_both_do_it
     for end in ("home: ula-net-vps4", "vps4: ula-net-home"):
         assert f"{end} IKE {SUITE}/KE1_ML_KEM_768, ESP " in told
     assert "home: ula-net-vps4 has new keys by AES_GCM_16-256/ECP_384/KE1_ML_KEM_768, SPI " in told
+    laws.kept()
