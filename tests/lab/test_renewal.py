@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from certificates import OTHER, SITES, held, kept, pinged, serial
 from cryptography import x509
+from laws import Laws
 from product import Product
 from scratch import Scratch, Witness, carry_out
 
@@ -74,8 +75,13 @@ def product() -> Iterator[Product]:
 
 
 @pytest.fixture(scope="module")
-def applied(product: Product) -> Run:
-    return product.apply()
+def laws(product: Product) -> Laws:
+    return Laws.of(product)
+
+
+@pytest.fixture(scope="module")
+def applied(laws: Laws) -> Run:
+    return laws.applied()
 
 
 def key_of(product: Product, site: str) -> bytes:
@@ -297,6 +303,13 @@ def test_one_site_s_is_renewed_when_its_authority_says_so_and_the_tunnel_is_not_
     assert serial(kept(product, site)) in held(product, OTHER[site])
     (product.lab.directory / ".runbook" / "renewals" / f"{OTHER[site]}.json").unlink()
     assert product.audit().code == 0
+
+
+@pytest.mark.usefixtures("applied")
+def test_after_renewals_all_is_in_order_stays_so_and_is_taken_back_to_what_was_there(laws: Laws) -> None:
+    assert laws.product.apply().code == 0  # of the site whose renewal failed
+    laws.kept()
+    laws.undone(but="/usr/local/bin/stub")
 
 
 @pytest.mark.slow
