@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from managers import DROP_IN, FILE, LINK, PEER, SITES, networkd_has_it, pictures, reach, reboot, static
-from product import Product
+from laws import Laws
+from product import Product, picture
+from survival import as_comparable
 from told import told_as
 
 from lab import Lab, snapshot
@@ -32,7 +33,12 @@ def product() -> Iterator[Product]:
 
 
 @pytest.fixture(scope="module")
-def before(product: Product) -> dict[str, dict[str, str]]:
+def laws(product: Product) -> Laws:
+    return Laws.of(product)
+
+
+@pytest.fixture(scope="module")
+def before(product: Product, laws: Laws) -> dict[str, dict[str, str]]:  # noqa: ARG001 - the hosts are looked at first
     """The hosts as they are when the addresses' turn comes; then all is applied."""
     found: dict[str, dict[str, str]] = {}
     code, said = product.apply_at_a_terminal(
@@ -90,6 +96,11 @@ def test_rollback_leaves_the_hosts_as_they_were(product: Product, before: dict[s
         line for site in SITES for line in snapshot.diff(before[site], now[site]) if "unit:systemd-udev" not in line
     ]
     assert left == []
+
+
+@pytest.mark.usefixtures("before")
+def test_rolled_back_the_hosts_are_as_they_were_before_any_step(laws: Laws) -> None:
+    laws.undone()
 
 
 NMCLI = """\
