@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import Laws
 from product import Product
 
 from lab import Lab, snapshot
@@ -68,8 +69,13 @@ def before(product: Product) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def applied(product: Product, before: dict[str, dict[str, str]]) -> Run:  # noqa: ARG001 - before it
-    return product.apply()
+def laws(product: Product, before: dict[str, dict[str, str]]) -> Laws:  # noqa: ARG001 - before it
+    return Laws.of(product)
+
+
+@pytest.fixture(scope="module")
+def applied(laws: Laws) -> Run:
+    return laws.applied()
 
 
 def visited(product: Product, host: str, name: str) -> str:
@@ -101,11 +107,9 @@ def test_one_of_the_hosts_own_name_gets_one_line_and_any_other_none(product: Pro
     assert product.lab.root("home", "readlink /etc/nginx/sites-enabled/mine").stdout == "../sites-available/mine\n"
 
 
-def test_again_there_is_nothing_to_do(product: Product, applied: Run) -> None:
+def test_again_there_is_nothing_to_do(laws: Laws, applied: Run) -> None:
     assert applied.code == 0
-    audit = product.audit()
-    assert audit.code == 0, audit.not_in_order
-    assert product.apply().changes == {}
+    laws.kept()
 
 
 def test_a_site_that_is_added_later_is_noticed(product: Product, applied: Run) -> None:
@@ -121,10 +125,11 @@ def test_a_site_that_is_added_later_is_noticed(product: Product, applied: Run) -
     assert product.audit().code == 0
 
 
-def test_taken_back_they_are_as_they_were(product: Product, before: dict[str, dict[str, str]], applied: Run) -> None:
+def test_taken_back_they_are_as_they_were(
+    product: Product, before: dict[str, dict[str, str]], laws: Laws, applied: Run
+) -> None:
     assert applied.code == 0
-    done = product.run("rollback", "--all", "--yes")
-    assert done.code == 0, done.out + done.err
+    laws.undone()
     now = pictures(product)
     assert {site: snapshot.diff(before[site], now[site]) for site in now} == {"home": [], "vps4": []}
 
