@@ -36,9 +36,10 @@ class AddingAddresses(Section):
         nano /etc/network/interfaces.d/ipsec-runbook
 
     Where systemd-networkd manages the interface, by a file of the admin's or of netplan's, they stand in a drop-in
-    beside that file. Another has networkd leave charon's rule and routes alone, or the tunnel would go with each of its
-    starts. It is started anew to read both, which keeps its own addresses; those that something else has added to the
-    interface by hand may go.
+    beside that file. Another, wherever networkd runs, has it leave charon's rule and routes alone, or the tunnel would
+    go with each of its starts. It is started anew to read both, which keeps its own addresses, and asks anew for what
+    is lent; those that something else has added to the interface by hand may go. Where an interface has been given to
+    the other of the two since, what is ours goes along.
 
         networkctl status eth0                                            (its Network File)
         nano /etc/systemd/network/10-eth0.network.d/60-ipsec-runbook.conf

@@ -118,3 +118,32 @@ def test_an_interface_that_has_moved_is_seen_and_its_addresses_go_along(movable:
     reach(lab)
     assert product.audit().code == 0
     movable.taken_back(to)
+
+
+@pytest.mark.slow
+def test_where_networkd_runs_beside_ifupdown_it_takes_nothing_of_charons_away(movable: Movable) -> None:
+    """As where it has another interface: what it does not know, it takes away at each start."""
+    lab, product = movable.lab, movable.product
+    movable.move(IFUPDOWN)
+    assert product.apply().code == 0
+    for host in SITES:
+        lab.root(host, "systemctl enable --now systemd-networkd 2>&1")
+    audit = product.audit()
+    assert audit.code == 3
+    assert {(host, f"file {OURS[NETWORKD]}") for host in SITES} == addresses_of(audit)
+    assert product.apply().code == 0
+    for host in SITES:
+        lab.root(host, "systemctl restart systemd-networkd; networkctl --no-pager list >/dev/null")
+        assert "lookup 220" in lab.root(host, "ip -6 rule").stdout
+    reach(lab)
+    assert (product.audit().code, product.apply().changes) == (0, {})
+    done = product.run("rollback", "--to", "ipsec-firewall", "--yes")
+    assert done.code == 0, done.out + done.err
+    for host in SITES:
+        lab.root(host, "systemctl disable --now systemd-networkd 2>&1")
+    now = pictures(lab)
+    left = {site: snapshot.diff(movable.before[IFUPDOWN][site], now[site]) for site in SITES}
+    assert {site: [each for each in left[site] if "unit:systemd-" not in each] for site in SITES} == {
+        "home": [],
+        "vps4": [],
+    }
