@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PORTS = (22, 80, 2222)
 FENCE = 9
-"""A port that every rule set lets in: what was sent before a connection to it stands has had its fate."""
+"""A port that every rule set lets in: what began before two connections to it have ended has had its fate."""
 HOST = {4: "192.0.2.10", 6: "2001:db8::10"}
 SOURCES = {4: ("192.0.2.99", "198.51.100.7"), 6: ("2001:db8::99", "2001:db8:1::7")}
 MACS = {"uplink": "02:00:00:00:00:0a", "downlink": "02:00:00:00:00:63"}
@@ -48,12 +48,13 @@ for line in sys.stdin:
         knock.setblocking(False)
         knock.connect_ex((destination, port))
         knocks.append(knock)
-    fenced = select.select([], [knocks[-1]], [], 60)[1]
+    fenced = select.select([knocks[-1]], [], [], 60)[0]
+    with socket.create_connection((destination, port), 60) as fence:
+        fence.recv(1)
     entered = []
-    for knock in knocks:
+    for knock in knocks:  # who is let in is hung up on, which is seen as the end of what is to be read
         try:
-            knock.getpeername()
-            entered.append(True)
+            entered.append(knock.recv(1) == b"")
         except OSError:
             entered.append(False)
     print(json.dumps(entered if fenced else []), flush=True)
@@ -267,6 +268,7 @@ FORWARDED = (
         (ARTICLE.replace("-A in-new -p tcp", "-A in-new -i eth0 -p tcp"), Fate.UNKNOWN, ""),
         (ARTICLE.replace("--dport 22", "--dport 22 -m limit --limit 3/min"), Fate.UNKNOWN, ""),
         (ANSWERS_ONLY, Fate.DROPPED, "-P INPUT DROP"),
+        (ANSWERS_ONLY.replace("RELATED,ESTABLISHED", "NEW"), Fate.DROPPED, "-P INPUT DROP"),
         (BANS, Fate.ACCEPTED, "-P INPUT ACCEPT"),
         (BANS.replace("198.51.100.7", "192.0.2.99"), Fate.DROPPED, None),
         (LISTED, Fate.UNKNOWN, ""),

@@ -1,15 +1,16 @@
-"""What rules of iptables do with the packet that begins a connection, told from their text alone.
+"""What rules of iptables do with the packets of a connection, told from their text alone.
 
-It reads what iptables-save prints, or a file for iptables-restore, and follows the packet from chain to chain. What is
-not understood may hold or not: where that makes a difference, it says that it cannot tell. It never says more than it
-knows; the tests hold it against the kernel.
+It reads what iptables-save prints, or a file for iptables-restore, and follows two packets from chain to chain: the one
+that begins the connection, and one that goes on with it, for rules may let in the first alone. What is not understood
+may hold or not: where that makes a difference, it says that it cannot tell. It never says more than it knows; the tests
+hold it against the kernel.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final
@@ -34,22 +35,27 @@ _UNTOLD: Final = "?"
 
 
 class Fate(Enum):
-    """What becomes of a packet."""
+    """What becomes of a packet, or of a connection."""
 
     ACCEPTED = "accepted"
     DROPPED = "dropped"
     UNKNOWN = "cannot be told"
 
 
+_WORSE: Final = (Fate.ACCEPTED, Fate.UNKNOWN, Fate.DROPPED)
+
+
 @dataclass(frozen=True)
 class Packet:
-    """The first packet of a TCP connection to the host, from a source port that nobody knows beforehand."""
+    """A packet of a TCP connection to the host, from a source port that nobody knows beforehand."""
 
     source: IPv4Address | IPv6Address
     destination: IPv4Address | IPv6Address
     port: int
     interface: str = ""
     """The one it arrives by; empty for one that is not known, and is not the loopback's."""
+    begins: bool = field(default=True, kw_only=True)
+    """Whether it begins the connection: with SYN alone; later ones have ACK (RFC 9293, 3.5)."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,13 @@ class Outcome:
 
 
 def fate_of(packet: Packet, rules: str) -> Outcome:
-    """Follow `packet` through `rules`, which are those of its family."""
+    """Say what becomes of the connection that `packet` begins by `rules`, which are those of its family."""
     try:
-        return _Walk(_parse(rules), packet).outcome()
+        chains = _parse(rules)
+        outcomes = [_Walk(chains, each).outcome() for each in (packet, replace(packet, begins=False))]
     except _UnreadableError:
         return Outcome(Fate.UNKNOWN)
+    return max(outcomes, key=lambda each: _WORSE.index(each.fate))
 
 
 class _UnreadableError(Exception):
@@ -115,7 +123,8 @@ class _Walk:
         ends: _Ends = {}
         passed = ""
         for table, chain in _PATH:
-            if (table, chain) not in self._chains:
+            # nat looks at the packet that begins a connection alone
+            if (table, chain) not in self._chains or (table == "nat" and not self._packet.begins):
                 continue
             here = self._by_policy(table, chain)
             ends |= {end: by for end, by in here.items() if end != "ACCEPT"}
@@ -246,16 +255,19 @@ def _of_protocol(value: str) -> bool | None:
     return False if value.isdecimal() or value in _OTHER_PROTOCOLS else None
 
 
-def _in_state(value: str) -> bool | None:
+def _in_state(value: str, packet: Packet) -> bool | None:
     states = set(value.upper().split(","))
-    return "NEW" in states or (None if states & {"SNAT", "DNAT"} else False)
+    return ("NEW" if packet.begins else "ESTABLISHED") in states or (None if states & {"SNAT", "DNAT"} else False)
 
 
-def _with_flags(mask: str, wanted: str) -> bool:
-    """Of the flags in the mask, just the wanted ones are set; this packet has SYN alone (RFC 9293, 3.5)."""
+def _with_flags(mask: str, wanted: str, packet: Packet) -> bool | None:
+    """Whether of the flags in the mask just the wanted ones are set; of a later packet, PSH may be."""
     every = "SYN,ACK,FIN,RST,URG,PSH"
     masked = set((every if mask == "ALL" else mask).split(","))
-    return masked & {"SYN"} == set((every if wanted == "ALL" else wanted).split(",")) - {"NONE"}
+    just = set((every if wanted == "ALL" else wanted).split(",")) - {"NONE"}
+    if packet.begins:
+        return masked & {"SYN"} == just
+    return None if masked & {"PSH"} and just - {"PSH"} == masked & {"ACK"} else masked & {"ACK"} == just
 
 
 def _yes(_values: Sequence[str], _packet: Packet) -> bool:
@@ -277,10 +289,10 @@ _OPTIONS: Final[Mapping[str, tuple[int, Callable[[Sequence[str], Packet], bool |
         ("--dport", "--dports", "--destination-port", "--destination-ports"),
         (1, lambda values, packet: _in_ports(values[0], packet.port)),
     ),
-    **dict.fromkeys(_STATES, (1, lambda values, _: _in_state(values[0]))),
+    **dict.fromkeys(_STATES, (1, lambda values, packet: _in_state(values[0], packet))),
     "--dst-type": (1, lambda values, _: "LOCAL" in values[0].split(",") or None),
-    "--tcp-flags": (2, lambda values, _: _with_flags(*values)),
-    "--syn": (0, _yes),
+    "--tcp-flags": (2, lambda values, packet: _with_flags(values[0], values[1], packet)),
+    "--syn": (0, lambda _, packet: packet.begins),
     "--comment": (1, _yes),
     "--reject-with": (1, _yes),
 }
