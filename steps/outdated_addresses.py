@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
 _READ_THEIRS: Final = """\
-theirs=$(find -L /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network -type f \\
-    ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {} + 2>/dev/null)"""
+theirs=$(find -L /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network \\
+    /run/systemd/network -type f ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {} + 2>/dev/null)"""
 """Where an admin has a host's addresses given at boot."""
 _GIVEN: Final = "addresses_given="
 
@@ -42,16 +42,6 @@ def leaving(wanted: Sequence[tuple[Interface, str]], facts: Mapping[str, str]) -
     given = (each.split(",") for each in facts.get(_GIVEN[:-1], "").split())
     stays = {(interface, str(address)) for address, interface in wanted}
     return frozenset((interface, address) for address, interface in given if (interface, address) not in stays)
-
-_ADMINS: Final = (
-    "/etc/network/interfaces",
-    "/etc/network/interfaces.d",
-    "/etc/systemd/network",
-    "/run/systemd/network",
-)
-"""Where the managers of addresses have what an admin, or netplan, wrote for them."""
-_OURS: Final = ("ipsec-runbook", "60-ipsec-runbook.conf")
-"""The names of our files among them."""
 
 
 def address_command(address: Interface, interface: str) -> str:
@@ -84,15 +74,13 @@ class Outdated(Part):
 
     def probe(self) -> str:
         """The commands in the files whose result is live; without an address that the admin has it given, too."""
-        theirs = f"grep -rhsv '^[[:space:]]*#' --exclude={' --exclude='.join(_OURS)} {' '.join(_ADMINS)}"
         return f"""\
 {_READ_THEIRS}
 cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in
-            address)
-                "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " &&
-                    ! {theirs} | grep -wF -- "${{one%/*}}" ;;
+            address) ! printf '%s\\n' "$theirs" | grep -qwF -- "${{one%/*}}" &&
+                "$ip" "$family" -o address show to "${{one%/*}}" | grep -F " $one " ;;
             route) "$ip" "$family" route show table main type "$one" "$two" | grep "metric $four" ;;
             *) false ;;
         esac >/dev/null || continue

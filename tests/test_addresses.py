@@ -168,6 +168,23 @@ def test_what_an_earlier_file_had_added_goes_and_comes_back(host: Namespace, tmp
     assert sorted(host.sh(state).splitlines()) == sorted(was.splitlines())
 
 
+def test_an_address_that_our_file_has_on_another_interface_moves_and_goes_back(host: Namespace, tmp_path: Path) -> None:
+    there = EARLIER.replace("iface d0", "iface d1").replace("dev d0", "dev d1")
+    (host.etc / "network" / "interfaces.d").mkdir(parents=True)
+    (host.etc / "network" / "interfaces.d" / "ipsec-runbook").write_text(there)
+    host.sh("\n".join(line.split("up ", 1)[1] for line in there.splitlines() if " up ip" in line))
+    was = host.sh(STATE)
+    facts = dict([host.sh(given_facts([INTERFACES])).strip().split("=", 1)])
+    leave = leaving([(OURS.address, "d0")], facts)
+    assert ("d1", "fdd7:5938:e2e6:3::1/128") in leave
+    parts: list[Part] = [outdated(EARLIER), File(INTERFACES, EARLIER.encode()), replace(OURS, leaving=leave)]
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(make(target, parts, "1"))
+    assert host.sh("ip -6 -o address show to fdd7:5938:e2e6:3::1 | cut -d' ' -f2") == "d0\n"
+    unmake(target, "1")
+    assert sorted(host.sh(STATE).splitlines()) == sorted(was.splitlines())
+
+
 def test_what_the_admin_has_it_given_stays_though_an_earlier_file_had_it_too(host: Namespace, tmp_path: Path) -> None:
     """Such as a gateway's address on its LAN, which sites.yaml named a while."""
     (host.etc / "network" / "interfaces.d").mkdir(parents=True)

@@ -13,6 +13,7 @@ from scratch import Scratch, Witness, carry_out, run, step
 from checkpoints import State
 from logs import Redactor
 from runbook import prompt, standing
+from runbook.document import Document
 from runbook.errors import StepError
 from runbook.events import Planned
 from runbook.executor import StoppedError

@@ -75,16 +75,6 @@ class Run:
         }
 
     @property
-    def changed(self) -> set[tuple[str, str, str]]:
-        """(step, target, part) of everything that was changed."""
-        return {
-            (step["name"], part["target"], part["part"])
-            for step in self.document["steps"]
-            for part in step["parts"]
-            if part["change"]
-        }
-
-    @property
     def changes(self) -> dict[str, int]:
         counts = {
             step["name"]: sum(part["change"] is not None for part in step["parts"]) for step in self.document["steps"]

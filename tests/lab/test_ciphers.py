@@ -183,6 +183,71 @@ def test_an_end_that_would_give_no_new_keys_is_found_and_explained(product: Prod
     )
 
 
+def begun_anew(product: Product, style: Style, host: str) -> None:
+    """A host's strongSwan, as an upgrade does it."""
+    answers = f"{style.listing} >/dev/null 2>&1"
+    product.lab.root(host, f"systemctl restart {style.unit}\n{AWAIT.format(answers)}")
+
+
+AWAIT = "for _ in $(seq 100); do ! {{ {}\n}} || exit 0; sleep 0.2; done; exit 1"
+
+
+def suites(product: Product, style: Style) -> set[str]:
+    """What both ends encrypt by."""
+    listed = {host: product.lab.root(host, style.listing).stdout for host in CONNECTIONS}
+    found = [sa for host, name in CONNECTIONS.items() for sa in style.associations(listed[host], name)]
+    return {child.suite.encryption for sa in found for child in sa.installed}
+
+
+def comes_to_it(product: Product, style: Style, host: str) -> list[str]:
+    """An end cannot do the stronger; then it can. Returns what home tells of its tunnels by the apply that follows."""
+    lab = product.lab
+    lab.root(host, WITHOUT_XCBC)
+    begun_anew(product, style, host)
+    assert product.apply().code == 0
+    assert suites(product, style) == {"AES_GCM_16-128"}
+    assert notes(product.audit())[TUNNEL].endswith(f", not {XCBC}: {host}'s strongSwan has no AES_XCBC_96")
+
+    lab.root(host, f"rm {DENIED}")
+    begun_anew(product, style, host)
+    lab.root("home", f"{style.down('ula-net-vps4')} >&2 || true\n{AWAIT.format(style.up('ula-net-vps4'))}")
+    assert suites(product, style) == {"AES_GCM_16-128"}
+    audited = product.audit()
+    assert audited.code == 3
+    assert {(step, at) for step, at, _ in audited.not_in_order} == {("connection", host), ("ping", "home")}
+    (change,) = [part["change"] for part in audited.document["steps"][-1]["parts"] if part["change"]]
+    assert change["summary"] == f"make ula-net-vps4 anew: both ends can do {XCBC} (the tunnel runs AES_GCM_16-128)"
+
+    cursor = lab.root("home", "journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").stdout.strip()
+    done = product.apply()
+    assert done.code == 0, done.err
+    assert done.not_in_order == audited.not_in_order
+    assert suites(product, style) == {"AES_CBC-256"}
+    again = product.apply()
+    assert (again.code, again.changes) == (0, {})
+    said = lab.root("home", f"journalctl -q {style.journal} -o cat --after-cursor='{cursor}'").stdout
+    return re.findall(r"closing(?= CHILD_SA)|deleting(?= IKE_SA)|established(?= with SPIs)", said)
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("host", ["vps4", "home"])
+def test_where_an_end_has_come_to_the_stronger_the_tunnel_is_made_anew_beside_the_old_one(
+    product: Product, host: str
+) -> None:
+    assert comes_to_it(product, STYLES["swanctl"], host)[0] == "established", "the new one first"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("held")
+def test_the_same_with_ipsec_conf(product: Product) -> None:
+    sites = product.lab.directory / "sites.yaml"
+    text = sites.read_text()
+    sites.write_text(text.replace("ipsec:\n", "ipsec:\n  config: stroke\n"))
+    assert product.apply().code == 0
+    for host in CONNECTIONS:
+        comes_to_it(product, STYLES["stroke"], host)
+
+
 @pytest.mark.usefixtures("held")
 def test_the_laws_hold_whatever_an_end_cannot_do(product: Product, laws: Laws) -> None:
     laws.kept()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from laws import Laws
-from product import Product, picture
-from survival import as_comparable
+from managers import DROP_IN, FILE, LINK, PEER, SITES, networkd_has_it, pictures, reach, reboot, static
+from product import Product
 from told import told_as
 
 from lab import Lab, snapshot
@@ -98,11 +98,6 @@ def test_rollback_leaves_the_hosts_as_they_were(product: Product, before: dict[s
     assert left == []
 
 
-@pytest.mark.usefixtures("before")
-def test_rolled_back_the_hosts_are_as_they_were_before_any_step(laws: Laws) -> None:
-    laws.undone()
-
-
 NMCLI = """\
 cat >/usr/local/bin/nmcli <<'END'
 #!/bin/sh
@@ -140,3 +135,8 @@ def test_two_managers_of_one_interface_are_named_and_nothing_is_touched(
     assert failed.code == 1, failed.out
     (failure,) = failed.document["failures"]
     assert f"{names} both manage eth0 of {host}" in told_as(failure, catalogue.ADDRESSES_CLAIMED)["error"]
+
+
+@pytest.mark.usefixtures("before")
+def test_rolled_back_the_hosts_are_as_they_were_before_any_step(laws: Laws) -> None:
+    laws.undone()

@@ -107,8 +107,9 @@ def test_after_apply_all_is_in_order_and_a_second_apply_changes_nothing(product:
 
 def test_rollback_step_by_step_gives_back_each_state_before(product: Product, before: dict[str, Pictures]) -> None:
     for step in reversed(before):
-        done = product.run("rollback", "--step", step, "--yes")
-        assert done.code == 0, done.out + done.err
+        done = product.run("rollback", "--step", step, "--yes", "--json")
+        assert done.code == 0, done.err
+        assert {each["outcome"] for each in done.document["undone"]} == {"undone"}
         assert left(before[step], pictures(product.lab)) == [], f"after the rollback of {step}"
     rest = [product.lab.root(site, "ls -A /var/lib/ipsec-runbook 2>&1 || true").stdout for site in SITES]
     assert all("No such file" in each for each in rest)
