@@ -26,7 +26,7 @@ from runbook import __version__, images
 from runbook.cli import app
 from runbook.errors import EXIT_CODES
 from runbook.terminal import PLAIN
-from steps.sites_yaml import SECTIONS
+from steps.description.sites_yaml import SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from runbook.lock import PATH as LOCK
 from runbook.session import IMAGES
-from steps.address_managers import MANAGERS
-from steps.certificate_sources import SOURCES
-from steps.charon_settings import PATH as SETTINGS
-from steps.firewall import BACKENDS
+from steps.addressing.address_managers import MANAGERS
+from steps.certificates.certificate_sources import SOURCES
+from steps.certificates.key_places import PLACES
+from steps.certificates.webroot import WEBROOT
+from steps.firewalls.firewall import BACKENDS
+from steps.ipsec.charon_settings import PATH as SETTINGS
+from steps.ipsec.styles import STYLES
 from steps.ipsec_firewall import SYSCTL_FILE
-from steps.key_places import PLACES
-from steps.nginx_package import KEYRING, PIN, SOURCE
-from steps.nginx_sites import CONF, INCLUDED, LAST
-from steps.styles import STYLES
-from steps.tunnel_lesson import example
+from steps.tunnel.tunnel_lesson import example
 from steps.vault import Vault
-from steps.webroot import WEBROOT
+from steps.webserver.nginx_package import KEYRING, PIN, SOURCE
+from steps.webserver.nginx_sites import CONF, INCLUDED, LAST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -248,7 +248,7 @@ def status(file: File = SITES, json: Json = False) -> None:
     from runbook import auditing
     from runbook.session import Session
     from runbook.status import failed, room, standing
-    from steps.renewal import standings
+    from steps.renewing.renewal import standings
 
     with Session(file, "status", yes=True, json=json) as session:
         session.tell_unfinished()

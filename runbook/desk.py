@@ -13,9 +13,9 @@ from runbook.prompt import Questions
 from runbook.session import open_log
 from runbook.ssh import SSHHost
 from runbook.terminal import Terminal
-from steps.reach import PORT, addresses_of, look_at_all
-from steps.survey import survey
-from steps.survey_words import Told, arrivals, words
+from steps.interview.reach import PORT, addresses_of, look_at_all
+from steps.interview.survey import survey
+from steps.interview.survey_words import Told, arrivals, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from runbook.host import Exchange
-    from steps.answers import Known
-    from steps.survey import Address, Survey
+    from steps.interview.answers import Known
+    from steps.interview.survey import Address, Survey
 
 
 _LABELS: Final = 12

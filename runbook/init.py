@@ -14,8 +14,8 @@ from runbook.interview import Interview
 from runbook.notebook import Notebook
 from runbook.review import Review
 from runbook.whole import write_whole
-from steps.answers import Answers, SiteAnswers
-from steps.yaml_text import problem
+from steps.interview.answers import Answers, SiteAnswers
+from steps.interview.yaml_text import problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import RunbookError, UsageError
-from steps import certificate_sources, key_places, styles
-from steps.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
-from steps.certificate_options import DIRECTORIES
-from steps.reasons import leads
-from steps.styles import STYLES
-from steps.survey_words import Told
-from steps.yaml_text import problem
-from steps.yaml_words import choices
+from steps.certificates import certificate_sources, key_places
+from steps.certificates.certificate_options import DIRECTORIES
+from steps.description.words import choices
+from steps.interview.answers import DYNAMIC, NONE, Answers, Known, SiteAnswers, behind_nat, complete, fqdns
+from steps.interview.reasons import leads
+from steps.interview.survey_words import Told
+from steps.interview.yaml_text import problem
+from steps.ipsec import styles
+from steps.ipsec.styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from runbook.desk import Desk
     from runbook.notebook import Notebook
-    from steps.survey import Survey
+    from steps.interview.survey import Survey
 
 HELP: Final[Mapping[str, str]] = {
     "name": "What it is called here, in a word.",

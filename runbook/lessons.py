@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from runbook.errors import SITES
 from runbook.terminal import Terminal
-from steps.sites_yaml import SECTIONS, load
-from steps.tunnel_lesson import example, lesson
+from steps.description.sites_yaml import SECTIONS, load
+from steps.tunnel.tunnel_lesson import example, lesson
 
 if TYPE_CHECKING:
     from pathlib import Path

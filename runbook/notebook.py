@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from runbook.whole import write_whole
-from steps.answers import Answers, SiteAnswers
+from steps.interview.answers import Answers, SiteAnswers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from runbook.events import Plan
     from runbook.step import Finding
     from runbook.timeline import Past
-    from steps.live import LiveLink
     from steps.network import Network
+    from steps.tunnel.live import LiveLink
 
 SOON: Final = 1 / 3
 """Of a certificate's life; with less left, it is marked."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from runbook.carrying import carry_out
 from runbook.session import Session, refuse_without_answer
 from runbook.step import CONTROLLER
-from steps.renewal import ask_authorities, renewal, standings
-from steps.renewal_timer import RenewalTimer
+from steps.renewing.renewal import ask_authorities, renewal, standings
+from steps.renewing.renewal_timer import RenewalTimer
 
 if TYPE_CHECKING:
     from pathlib import Path

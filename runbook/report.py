@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from runbook.page import CertificateNow, Page
 from runbook.timeline import timeline
 from runbook.whole import write_whole
-from steps.live import live_links
-from steps.site_certificate import verified_chain
+from steps.certificates.site_certificate import verified_chain
+from steps.tunnel.live import live_links
 from steps.vault import Vault, read_if_there
 from steps.x509_reading import common_name
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runbook.errors import UsageError
-from steps import key_places
-from steps.answers import NONE
-from steps.ipsec_options import Ipsec
-from steps.picture import picture
-from steps.plan import in_the_way
-from steps.reasons import network_reasons, site_reasons
-from steps.yaml_text import described, text
+from steps.certificates import key_places
+from steps.description.plan import in_the_way
+from steps.interview.answers import NONE
+from steps.interview.reasons import network_reasons, site_reasons
+from steps.interview.yaml_text import described, text
+from steps.ipsec.ipsec_options import Ipsec
+from steps.tunnel.picture import picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -26,9 +26,9 @@ from runbook.step import CONTROLLER
 from runbook.target import Target
 from runbook.terminal import Terminal
 from runbook.whole import write_whole
+from steps.description.sites_yaml import load
 from steps.procedure import procedure
 from steps.section import lan_target
-from steps.sites_yaml import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

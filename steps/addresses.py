@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.resources.address import Address, UnreachableRoute
 from runbook.step import Part, Told, Verdict
 from steps import inherited
-from steps.address_managers import FACTS, MANAGERS, stored_parts
-from steps.outdated_addresses import Outdated, address_command, given_facts, leaving, route_command
+from steps.addressing.address_managers import FACTS, MANAGERS, stored_parts
+from steps.addressing.outdated_addresses import Outdated, address_command, given_facts, leaving, route_command
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
 if TYPE_CHECKING:

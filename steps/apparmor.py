@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.resources.block import Block
 from runbook.script import Reading, quote
 from runbook.step import Part, Verdict
+from steps.ipsec.styles import style_of
 from steps.section import Section
-from steps.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.step import Finding
-    from steps.style import Confined
+    from steps.ipsec.style import Confined
 
 _OVERRIDE: Final = "override:"
 

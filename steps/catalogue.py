@@ -257,7 +257,7 @@ TIMER_FAILED: Final = Entry(
     "{again}",
 )
 
-# --- tunnels: `{what}`, `{likely}`, `{look}` and `{fix}` are the cause's own, which `steps.diagnosis` finds -----------
+# --- tunnels: `{what}`, `{likely}`, `{look}` and `{fix}` are the cause's own, which `steps.diagnosis.diagnose` finds --
 
 TUNNEL_DOWN: Final = Entry(
     "tunnel-down",

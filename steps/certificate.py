@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.errors import RunbookError
 from runbook.step import Later, Part
-from steps.certificate_sources import source_of
-from steps.key_places import place_of
+from steps.certificates.certificate_sources import source_of
+from steps.certificates.key_places import place_of
+from steps.certificates.site_certificate import SiteCertificate, verified_chain
 from steps.section import ControllerSection
-from steps.site_certificate import SiteCertificate, verified_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,15 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.step import Later
-from steps import conf_by_hand, pki
+from steps import pki
+from steps.certificates.renewals import renewal_of
+from steps.certificates.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.credentials import ca_files, neighbours
-from steps.loaded import LoadedConnection
-from steps.renewals import renewal_of
-from steps.routing_rule import RoutingRule
+from steps.ipsec import conf_by_hand
+from steps.ipsec.loaded import LoadedConnection
+from steps.ipsec.routing_rule import RoutingRule
+from steps.ipsec.style import Wanted
+from steps.ipsec.styles import others, style_of
 from steps.section import Section
-from steps.site_certificate import settled_chain, trust_anchors, verified_chain
-from steps.style import Wanted
-from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.resources.file import File
 from runbook.step import Later, Part
 from steps import inherited, pki
-from steps.authorities import CaCertificates, ca_name
-from steps.key_places import place_of
+from steps.certificates.key_places import place_of
+from steps.certificates.site_certificate import settled_chain, trust_anchors, verified_chain
+from steps.ipsec.authorities import CaCertificates, ca_name
+from steps.ipsec.styles import others, style_of
 from steps.section import Section
-from steps.site_certificate import settled_chain, trust_anchors, verified_chain
-from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from runbook.step import Check, Part
-from steps import certificate_request
-from steps.key_places import place_of
+from steps.certificates import certificate_request
+from steps.certificates.key_places import place_of
 from steps.section import ControllerSection
 
 if TYPE_CHECKING:

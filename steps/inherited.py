@@ -10,7 +10,7 @@ is outdated is made a remark, or goes where it is not read, and rollback has it 
                      CA certificates that have expired, or are gone: DST Root X3, Let's Encrypt X3 and X4
     addresses        `up ip addr add`: fails where the address is there; it is still checked as charon starts
     connection       a section of ipsec.conf for a tunnel of ours: two descriptions; a subnet listed twice
-                     (steps.conf_by_hand)
+                     (steps.ipsec.conf_by_hand)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runbook.resources.modes import Withheld
 from runbook.resources.retired import RetiredLines, SetAside
 from runbook.script import quote
 from runbook.step import Change, Finding, Part, Told, Verdict
-from steps.conf_by_hand import SECTIONS
+from steps.ipsec.conf_by_hand import SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.resources.file import File
 from runbook.resources.sysctl import Sysctl
-from steps import firewall, inherited
-from steps.openings import Opening
+from steps import inherited
+from steps.firewalls import firewall
+from steps.firewalls.openings import Opening
 from steps.section import Section
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from runbook.resources.iptables import Family
     from runbook.step import Part
+    from steps.firewalls.openings import Direction
     from steps.network import Site, Subnet
-    from steps.openings import Direction
 
 SYSCTL_FILE: Final = "/etc/sysctl.d/60-ipsec-runbook.conf"
 FORWARDING: Final[Mapping[int, str]] = MappingProxyType(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.file import Directory, File
 from runbook.step import CONTROLLER, Part
-from steps.key_places import place_of
+from steps.certificates.key_places import place_of
 from steps.section import ControllerSection
 from steps.vault import owner
 

@@ -2,7 +2,7 @@
 
 All that follows from these is derived here and nowhere else, so that the two ends of a link cannot disagree: the
 article typed each selector twice, and got one of them wrong at both ends. Pure values; nothing here knows of YAML or
-of hosts. `steps.sites_yaml` is what builds one, and what refuses a file that makes no sense.
+of hosts. `steps.description.sites_yaml` is what builds one, and what refuses a file that makes no sense.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from steps.nginx_options import DEBIANS, Nginx
+from steps.webserver.nginx_options import DEBIANS, Nginx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from steps.certificate_options import Certificates
-    from steps.ipsec_options import Ipsec, Start
+    from steps.certificates.certificate_options import Certificates
+    from steps.ipsec.ipsec_options import Ipsec, Start
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -35,7 +35,8 @@ class Site:
 
     `ssh` is what one gives to ssh(1); `addresses` are the outer ones, none for a site whose address changes;
     `interface` carries the link address, `lan_interface` the subnets; `lan_host` is the SSH target of a machine on the
-    site's LAN, by which a gateway is proven to be one; `config` is how its strongSwan is configured (`steps.styles`).
+    site's LAN, by which a gateway is proven to be one; `config` is how its strongSwan is configured
+    (`steps.ipsec.styles`).
     `more_subnets` are further ids of /64s, and IPv4 subnets as the site's own address in them.
     """
 

@@ -9,12 +9,13 @@ from runbook.resources.file import Absent, Directory, File
 from runbook.resources.service import Service
 from runbook.script import quote
 from runbook.step import Check, Part, Proof, Told, Verdict
-from steps import catalogue, inherited, nginx_package, nginx_sites
-from steps.certificate_sources import source_of
-from steps.nginx_daemon import NginxLoaded, judged_in_place
-from steps.nginx_sites import CONF, DEFAULT, INCLUDED, PassedOn, beside, of_name, servers
+from steps import catalogue, inherited
+from steps.certificates.certificate_sources import source_of
+from steps.certificates.webroot import CHALLENGES, WEBROOT, NoChallenges
 from steps.section import HOST_ADDRESSES, Section, own_addresses
-from steps.webroot import CHALLENGES, WEBROOT, NoChallenges
+from steps.webserver import nginx_package, nginx_sites
+from steps.webserver.nginx_daemon import NginxLoaded, judged_in_place
+from steps.webserver.nginx_sites import CONF, DEFAULT, INCLUDED, PassedOn, beside, of_name, servers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.errors import StepError
 from runbook.script import quote
 from runbook.step import Change, Check, Finding, Part, Proof
-from steps import catalogue, new_keys, pings
-from steps.both_ends import explained, listen, listening, moment
-from steps.certificates_in_use import certificates_in_use
-from steps.negotiated import negotiated_problems
+from steps import catalogue
+from steps.ipsec.negotiated import negotiated_problems
+from steps.ipsec.styles import style_of
+from steps.renewing.certificates_in_use import certificates_in_use
 from steps.section import Section, lan_target
-from steps.strongest import strongest_ciphers, weaker
-from steps.styles import style_of
+from steps.tunnel import new_keys, pings
+from steps.tunnel.both_ends import explained, listen, listening, moment
+from steps.tunnel.strongest import strongest_ciphers, weaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from runbook.script import Reading
     from runbook.target import Target
-    from steps.negotiated import Sa
+    from steps.ipsec.negotiated import Sa
     from steps.network import End, Network, Site
 
 FIRST_TRY = 12

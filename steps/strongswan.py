@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from steps import inherited
-from steps.charon_settings import charon_settings
-from steps.conf_by_hand import SoundConf
+from steps.ipsec.charon_settings import charon_settings
+from steps.ipsec.conf_by_hand import SoundConf
+from steps.ipsec.started_by_hand import StartedByHand
+from steps.ipsec.styles import others, style_of
 from steps.section import Section
-from steps.started_by_hand import StartedByHand
-from steps.styles import others, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from runbook.resources.reboot import Reboot
 from runbook.resources.upgrade import PackageLists, Upgrades
-from steps import firewall
+from steps.firewalls import firewall
 from steps.section import Section
 
 if TYPE_CHECKING:

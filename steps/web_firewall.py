@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from runbook.errors import StepError
 from runbook.step import Check, Part, Proof
-from steps import catalogue, firewall, web_client
-from steps.certificate_sources import source_of
+from steps import catalogue
+from steps.certificates import web_client
+from steps.certificates.certificate_sources import source_of
+from steps.certificates.web_client import NoRouteError, addresses_of
+from steps.firewalls import firewall
+from steps.firewalls.openings import Opening
 from steps.nginx import NOBODY_HAS, is_theirs, not_asked
-from steps.openings import Opening
 from steps.section import HOST_ADDRESSES, Section, own_addresses
-from steps.web_client import NoRouteError, addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

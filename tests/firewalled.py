@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netns import Namespace
 
 from runbook.target import Target
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steps.diagnosis import Stage
+from steps.diagnosis.diagnose import Stage
 
 CASES: dict[str, tuple[Stage, str, str, str, str, str]] = {
     "chain-bundle-in-one-file": (

@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from runbook.script import Reading
-from steps.survey import Survey, parse
+from steps.interview.survey import Survey, parse
 
 MAC = "02:00:00:00:8e:71"
 

@@ -23,9 +23,10 @@ from pebble import (
 from told import told_as
 
 from runbook.errors import RunbookError
-from steps import catalogue, certificate_request, chains, pki
-from steps.acme_order import NONCE_ROUNDS, AcmeError, new_account_key, order, register
-from steps.challenge_fetch import fetch_challenge
+from steps import catalogue, pki
+from steps.certificates import certificate_request, chains
+from steps.certificates.acme_order import NONCE_ROUNDS, AcmeError, new_account_key, order, register
+from steps.certificates.challenge_fetch import fetch_challenge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -206,7 +207,7 @@ def test_a_directory_that_is_not_there_cannot_be_reached(pebble: Pebble) -> None
 
 
 def test_a_directory_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steps.acme_order.ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr("steps.certificates.acme_order.ANSWER_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(AcmeError) as caught:
         register(f"https://127.0.0.1:{mute.getsockname()[1]}/dir", ACCOUNT_KEY, "")
     told_as(caught, catalogue.CA_SILENT)

@@ -21,9 +21,10 @@ from pebble import (
     serving,
 )
 
-from steps import certificate_request, pki
-from steps.acme_order import AcmeError, ask_renewal, new_account_key, order, register
-from steps.challenge_fetch import fetch_challenge
+from steps import pki
+from steps.certificates import certificate_request
+from steps.certificates.acme_order import AcmeError, ask_renewal, new_account_key, order, register
+from steps.certificates.challenge_fetch import fetch_challenge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from runbook.resources.file import Absent, File
 from runbook.step import Told, Verdict
 from steps import catalogue
 from steps.addresses import AddingAddresses
-from steps.ifupdown import INTERFACES
-from steps.networkd import OURS, SPARED, Loaded
+from steps.addressing.ifupdown import INTERFACES
+from steps.addressing.networkd import OURS, SPARED, Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,10 +15,10 @@ from runbook.resources.address import Address, UnreachableRoute
 from runbook.resources.file import File
 from runbook.step import Told, Verdict
 from runbook.target import Target
-from steps.address_managers import MANAGERS
 from steps.addresses import AddingAddresses
-from steps.ifupdown import INTERFACES
-from steps.outdated_addresses import Outdated, given_facts, leaving
+from steps.addressing.address_managers import MANAGERS
+from steps.addressing.ifupdown import INTERFACES
+from steps.addressing.outdated_addresses import Outdated, given_facts, leaving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from surveyed import link, surveyed
 
 from runbook.errors import UsageError
-from steps.answers import Answers, Known, SiteAnswers, complete
-from steps.reasons import network_reasons, site_reasons
-from steps.sites_yaml import load
-from steps.yaml_text import described, problem, text
+from steps.description.sites_yaml import load
+from steps.interview.answers import Answers, Known, SiteAnswers, complete
+from steps.interview.reasons import network_reasons, site_reasons
+from steps.interview.yaml_text import described, problem, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from steps.survey import Survey
+    from steps.interview.survey import Survey
 
 FILE = Path("sites.yaml")
 HOME = surveyed(link("eth0", "192.168.1.2/24"), link("eth1", "10.0.0.1/24"), names="home\nhome.lan\n")

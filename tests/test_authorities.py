@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from made_pki import issue
 from scratch import step
 
-from steps import pki, private_ca
-from steps.authorities import CaCertificates, ca_name
+from steps import pki
+from steps.certificates import private_ca
+from steps.ipsec.authorities import CaCertificates, ca_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

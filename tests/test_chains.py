@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pki import AT, DAY, HOME, KEY, PRINT, Cross, World, issue
 
-from steps import chains, pki
+from steps import pki
+from steps.certificates import chains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

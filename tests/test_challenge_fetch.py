@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pebble import LOOPBACK, WELL_KNOWN, ChallengeServer, challenge_server, free_ports, new_authority
 from told import told_as
 
-from steps import catalogue, web_client
-from steps.acme_order import AcmeError
-from steps.challenge_fetch import fetch_challenge
-from steps.web_client import Address, addresses_of
+from steps import catalogue
+from steps.certificates import web_client
+from steps.certificates.acme_order import AcmeError
+from steps.certificates.challenge_fetch import fetch_challenge
+from steps.certificates.web_client import Address, addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

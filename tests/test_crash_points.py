@@ -22,7 +22,7 @@ from runbook.local import LocalHost
 from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.script import quote
-from steps.authorities import CaCertificates
+from steps.ipsec.authorities import CaCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from recorded_runs import CASES
 from ula_network import ends
 
-from steps import swanctl, vici
-from steps.charon_log import of_connection, read_lines, stands
-from steps.diagnosis import Diagnosis, Evidence, Role, Stage, diagnose
-from steps.ipsec_options import Ipsec
-from steps.negotiated import Sa, security_associations
+from steps.diagnosis.charon_log import of_connection, read_lines, stands
+from steps.diagnosis.diagnose import Diagnosis, Evidence, Role, Stage, diagnose
+from steps.ipsec import swanctl, vici
+from steps.ipsec.ipsec_options import Ipsec
+from steps.ipsec.negotiated import Sa, security_associations
 
 if TYPE_CHECKING:
     from random import Random

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from ula_network import ends
 
-from steps import diagnosis_states
-from steps.diagnosis import Diagnosis, Evidence, Role, Stage, diagnose
-from steps.diagnosis_row import Cause, Row
-from steps.diagnosis_side import Side, found
-from steps.diagnosis_table import ROWS
+from steps.diagnosis import states
+from steps.diagnosis.diagnose import Diagnosis, Evidence, Role, Stage, diagnose
+from steps.diagnosis.row import Cause, Row
+from steps.diagnosis.side import Side, found
+from steps.diagnosis.table import ROWS
+from steps.ipsec.styles import STYLES
 from steps.procedure import PROCEDURE
-from steps.styles import STYLES
 
 
 def quoted(found: Diagnosis, end: Role) -> str:
@@ -192,7 +192,7 @@ def test_each_sentence_names_the_ends(row: Row) -> None:
 
 # --- how each cause is told -------------------------------------------------------------------------------------------
 
-CAUSES = [*(row.cause for row in ROWS), *(each for each in vars(diagnosis_states).values() if isinstance(each, Cause))]
+CAUSES = [*(row.cause for row in ROWS), *(each for each in vars(states).values() if isinstance(each, Cause))]
 NAMES = [step.name for step in PROCEDURE]
 
 

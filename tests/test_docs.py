@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from typer.main import get_command
 
 from runbook.cli import app
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "README.md"])

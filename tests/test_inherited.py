@@ -18,8 +18,9 @@ from scratch import step, unmake
 from runbook.resources.modes import Withheld
 from runbook.resources.retired import RETIRED, RetiredLines, SetAside
 from runbook.step import Verdict
-from steps import conf_by_hand, inherited, pki
+from steps import inherited, pki
 from steps.inherited import OldAuthorities
+from steps.ipsec import conf_by_hand
 from steps.ipsec_firewall import IpsecFirewall
 from steps.nginx import CONF
 

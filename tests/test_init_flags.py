@@ -9,7 +9,7 @@ import pytest
 from runbook.errors import UsageError
 from runbook.init import with_flags
 from runbook.notebook import Notebook
-from steps.answers import Answers, SiteAnswers
+from steps.interview.answers import Answers, SiteAnswers
 
 FILE = Path("sites.yaml")
 HOME = SiteAnswers(ssh="me@home", name="home", fqdn="home.example.org", subnet="1")

@@ -16,7 +16,7 @@ from runbook.resources.iptables import PROGRAMS, SURVEY, Chain, LiveRules, Rule,
 from runbook.script import Reading
 from runbook.step import Verdict
 from runbook.target import Target
-from steps.openings import SOUGHT
+from steps.firewalls.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

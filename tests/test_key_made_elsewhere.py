@@ -10,9 +10,10 @@ from ula_network import ends
 
 from runbook.script import PRELUDE, Reading
 from runbook.step import Verdict
-from steps import key_on_host, pki
-from steps.key_on_controller import Counterpart
-from steps.styles import style_of
+from steps import pki
+from steps.certificates import key_on_host
+from steps.certificates.key_on_controller import Counterpart
+from steps.ipsec.styles import style_of
 from steps.vault import Vault
 
 if TYPE_CHECKING:

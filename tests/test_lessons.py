@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from screens import Person, same
 
-from steps.ipsec_options import Start
+from steps.ipsec.ipsec_options import Start
 from steps.procedure import PROCEDURE
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from netns import in_order, look, make
 from scratch import Scratch, unmake
 
 from runbook.step import Verdict
-from steps import key_on_host, pki
-from steps.key_on_host import HostKey
-from steps.private_key import PrivateKey
-from steps.tunnel_lesson import example
+from steps import pki
+from steps.certificates import key_on_host
+from steps.certificates.key_on_host import HostKey
+from steps.certificates.private_key import PrivateKey
+from steps.tunnel.tunnel_lesson import example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

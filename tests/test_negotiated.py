@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from ula_network import ends
 
-from steps import vici
-from steps.ipsec_options import Ipsec
-from steps.negotiated import narrowed, negotiated_problems, security_associations
-from steps.proposals import read_proposal
-from steps.styles import STYLES
+from steps.ipsec import vici
+from steps.ipsec.ipsec_options import Ipsec
+from steps.ipsec.negotiated import narrowed, negotiated_problems, security_associations
+from steps.ipsec.proposals import read_proposal
+from steps.ipsec.styles import STYLES
 
 DATA = Path(__file__).parent / "data"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from steps.certificate_options import Certificates
-from steps.ipsec_options import Ipsec
+from steps.certificates.certificate_options import Certificates
+from steps.ipsec.ipsec_options import Ipsec
 from steps.network import ANY_ADDRESS, End, Link, Network, Site
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine breaks no law

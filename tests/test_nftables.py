@@ -18,7 +18,7 @@ from runbook.resources.nftables import SURVEY, LiveNftRules, NftRule, StoredNftR
 from runbook.script import Reading, quote
 from runbook.step import Verdict
 from runbook.target import Target
-from steps.openings import SOUGHT
+from steps.firewalls.openings import SOUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

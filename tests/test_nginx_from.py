@@ -16,10 +16,10 @@ from runbook.resources.package_back import PackagesBack
 from runbook.resources.package_from import PackagesFrom
 from runbook.resources.signing_key import SigningKey
 from runbook.step import Told
+from steps.description.sites_yaml import load
 from steps.nginx import NginxForAcme
-from steps.nginx_package import FACTS, KEYRING, PIN, SOURCE
-from steps.nginx_sites import strangers
-from steps.sites_yaml import load
+from steps.webserver.nginx_package import FACTS, KEYRING, PIN, SOURCE
+from steps.webserver.nginx_sites import strangers
 
 if TYPE_CHECKING:
     from runbook.step import Part

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from steps.nginx_sites import CONF, INCLUDED, SURVEY, Server, of_name, servers, sockets
+from steps.webserver.nginx_sites import CONF, INCLUDED, SURVEY, Server, of_name, servers, sockets
 
 
 def found(listing: str, shipped: str = "") -> list[Server]:

@@ -14,10 +14,10 @@ from scratch import Scratch, step
 from runbook.resources.file import File
 from runbook.script import Reading
 from runbook.step import Finding, Verdict
-from steps.abilities import KERNEL, PROBE, SEVERAL, Abilities, read_abilities
-from steps.ciphers import ByAbility, offer
-from steps.ipsec_options import Ipsec
-from steps.swanctl_style import Swanctl
+from steps.ipsec.abilities import KERNEL, PROBE, SEVERAL, Abilities, read_abilities
+from steps.ipsec.ciphers import ByAbility, offer
+from steps.ipsec.ipsec_options import Ipsec
+from steps.ipsec.swanctl_style import Swanctl
 
 DATA = Path(__file__).parent / "data" / "swanctl"
 ALGORITHMS = {"5.9.8": "swanctl-list-algs.pretty.txt", "6.1.0": "6.1.0-list-algs.pretty.txt"}

@@ -18,8 +18,8 @@ from runbook.events import Plan
 from runbook.page import CertificateNow, Page
 from runbook.step import Change, Finding, Step, Verdict
 from steps import catalogue
-from steps.live import LiveEnd, LiveLink
 from steps.network import Link
+from steps.tunnel.live import LiveEnd, LiveLink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

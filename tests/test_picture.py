@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from screens import same
 
-from steps.picture import picture
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
+from steps.tunnel.picture import picture
 
 ARTICLE = load(Path(__file__).parent / "data" / "sites" / "article.yaml")
 

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pki import AT, HOME, KEY, PRINT, Cross, World, issue
 
-from steps import certificate_request, chains, pki
-from steps.renewals import Renewal, due_at
+from steps import pki
+from steps.certificates import certificate_request, chains
+from steps.certificates.renewals import Renewal, due_at
 
 if TYPE_CHECKING:
     from pathlib import Path

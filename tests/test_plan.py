@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ula_network import ends
 
-from steps.plan import Route, in_the_way, next_free, random_prefix, subnet_from_mac
+from steps.description.plan import Route, in_the_way, next_free, random_prefix, subnet_from_mac
 
 if TYPE_CHECKING:
     from steps.network import Network

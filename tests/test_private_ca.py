@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 from made_pki import issue
 
-from steps import certificate_request, chains, pki, private_ca
+from steps import pki
+from steps.certificates import certificate_request, chains, private_ca
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from netns import Namespace, needs_root
 
 from lab import net
 from runbook.host import Answer
-from steps.reach import Arrival, Outcome, look
-from steps.survey import Survey
-from steps.survey_words import arrivals
+from steps.interview.reach import Arrival, Outcome, look
+from steps.interview.survey import Survey
+from steps.interview.survey_words import arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

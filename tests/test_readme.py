@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from runbook.cli import app
+from steps.description.sites_yaml import load
 from steps.procedure import PROCEDURE
-from steps.sites_yaml import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

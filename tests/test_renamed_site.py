@@ -12,7 +12,7 @@ from ula_network import ends
 from runbook.script import Reading
 from runbook.step import Verdict
 from steps import catalogue
-from steps.key_on_controller import Counterpart
+from steps.certificates.key_on_controller import Counterpart
 from steps.vault import Vault
 
 if TYPE_CHECKING:

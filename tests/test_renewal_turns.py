@@ -18,16 +18,17 @@ from runbook.resources.file import File
 from runbook.script import Reading
 from runbook.step import CONTROLLER, Verdict
 from runbook.target import Target
-from steps import acme_source, catalogue, certificate_request, pki, private_ca, private_source
-from steps.acme_order import AcmeError
-from steps.authorities import CaCertificates
-from steps.certificate_options import Certificates
-from steps.certificates_in_use import CertificatesInUse
-from steps.private_key import PrivateKey
-from steps.renewal import ask_authorities, renewal, standings
-from steps.renewal_timer import RenewalTimer
-from steps.renewals import Renewal, Suggestion, is_due, renewal_of
-from steps.site_certificate import SiteCertificate, settled_chain, verified_chain
+from steps import catalogue, pki
+from steps.certificates import acme_source, certificate_request, private_ca, private_source
+from steps.certificates.acme_order import AcmeError
+from steps.certificates.certificate_options import Certificates
+from steps.certificates.private_key import PrivateKey
+from steps.certificates.renewals import Renewal, Suggestion, is_due, renewal_of
+from steps.certificates.site_certificate import SiteCertificate, settled_chain, verified_chain
+from steps.ipsec.authorities import CaCertificates
+from steps.renewing.certificates_in_use import CertificatesInUse
+from steps.renewing.renewal import ask_authorities, renewal, standings
+from steps.renewing.renewal_timer import RenewalTimer
 from steps.vault import Vault
 
 if TYPE_CHECKING:

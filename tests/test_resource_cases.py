@@ -22,7 +22,8 @@ from runbook.resources.package import Packages
 from runbook.resources.service import Masked, Service
 from runbook.script import PRELUDE, Reading, quote
 from runbook.step import Change, Finding, Part, Verdict
-from steps import certificate_request, pki, vault
+from steps import pki, vault
+from steps.certificates import certificate_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

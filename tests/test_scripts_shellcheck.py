@@ -19,14 +19,15 @@ from runbook.resources.block import BEGIN, END
 from runbook.resources.file import File
 from runbook.script import PRELUDE, Batch, Reading
 from runbook.step import CONTROLLER
-from steps import certificate_request, pki, private_ca
+from steps import pki
 from steps.apparmor import Access
+from steps.certificates import certificate_request, private_ca
 from steps.csr import CsrGeneration
-from steps.nginx_package import KEYRING, PIN, SOURCE
+from steps.description.sites_yaml import load
+from steps.ipsec.styles import STYLES
 from steps.procedure import procedure
-from steps.sites_yaml import load
-from steps.styles import STYLES
 from steps.vault import Vault
+from steps.webserver.nginx_package import KEYRING, PIN, SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_network import UNHURRIED, networks
 
 from runbook.errors import UsageError
-from steps.ipsec_options import Ipsec
+from steps.description.sites_yaml import load
+from steps.ipsec.ipsec_options import Ipsec
 from steps.network import Network
-from steps.sites_yaml import load
 
 DATA = Path(__file__).parent / "data" / "sites"
 FULL = (DATA / "full.yaml").read_text()

@@ -15,18 +15,21 @@ from told import told_as
 from runbook.errors import RunbookError, StepError
 from runbook.script import Reading
 from runbook.step import Verdict
-from steps import catalogue, certificate_request, certificates_in_use, key_on_controller, new_keys, pings, pki
+from steps import catalogue, pki
+from steps.certificates import certificate_request, key_on_controller
+from steps.certificates.key_on_host import HostKey, HostRequest
+from steps.certificates.private_key import PrivateKey
+from steps.certificates.private_source import CaCertificate
+from steps.certificates.site_certificate import SiteCertificate
 from steps.csr import CsrGeneration
-from steps.key_on_host import HostKey, HostRequest
+from steps.description.sites_yaml import load
 from steps.nginx import NginxForAcme
-from steps.nginx_daemon import NginxLoaded
 from steps.ping import through
-from steps.private_key import PrivateKey
-from steps.private_source import CaCertificate
-from steps.renewal_timer import RenewalTimer
-from steps.site_certificate import SiteCertificate
-from steps.sites_yaml import load
+from steps.renewing import certificates_in_use
+from steps.renewing.renewal_timer import RenewalTimer
+from steps.tunnel import new_keys, pings
 from steps.vault import Vault
+from steps.webserver.nginx_daemon import NginxLoaded
 from steps.x509_reading import serial_of
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from runbook.errors import StepError
 from runbook.script import Reading
 from runbook.step import Finding, Verdict
 from steps import catalogue
-from steps.abilities import SEVERAL
-from steps.ipsec_options import Ipsec
-from steps.strongest import strongest_ciphers
-from steps.styles import STYLES
+from steps.ipsec.abilities import SEVERAL
+from steps.ipsec.ipsec_options import Ipsec
+from steps.ipsec.styles import STYLES
+from steps.tunnel.strongest import strongest_ciphers
 
 DATA = Path(__file__).parent / "data"
 LISTED = {

@@ -11,9 +11,9 @@ from netns import shellcheck
 from surveyed import MAC, link, surveyed
 
 from runbook.script import Reading
-from steps.plan import Route
-from steps.survey import FRAGMENTS, Survey, parse
-from steps.survey_words import words
+from steps.description.plan import Route
+from steps.interview.survey import FRAGMENTS, Survey, parse
+from steps.interview.survey_words import words
 
 DATA = Path(__file__).parent / "data"
 SERVER = link("eth0", "192.0.2.1/24", "2001:db8::1/64", "fe80::1/64")

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ula_network import ends
 
-from steps import swanctl, vici
-from steps.abilities import Abilities
-from steps.ciphers import offer
-from steps.ipsec_options import Ipsec
+from steps.ipsec import swanctl, vici
+from steps.ipsec.abilities import Abilities
+from steps.ipsec.ciphers import offer
+from steps.ipsec.ipsec_options import Ipsec
 
 if TYPE_CHECKING:
     from steps.network import End

@@ -12,7 +12,8 @@ from firewalled import network
 from told import told_as
 
 from runbook.errors import StepError
-from steps import catalogue, web_client
+from steps import catalogue
+from steps.certificates import web_client
 from steps.nginx import NOBODY_HAS
 from steps.web_firewall import WebFirewall, ask_site
 

@@ -11,7 +11,7 @@ from runbook.errors import UsageError
 from runbook.init import _write
 from runbook.notebook import Notebook
 from runbook.whole import write_whole
-from steps.answers import Answers
+from steps.interview.answers import Answers
 
 
 def test_it_is_for_its_owner_alone_unless_said_otherwise(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
-from steps.certificate_options import Certificates
-from steps.ipsec_options import Ipsec
+from steps.certificates.certificate_options import Certificates
+from steps.ipsec.ipsec_options import Ipsec
 from steps.network import End, Link, Network, Site
 
 

@@ -124,8 +124,8 @@ EXPLAIN = """
 import json, sys
 from pathlib import Path
 from runbook.session import Session
-from steps.both_ends import explained, listen
-from steps.styles import style_of
+from steps.tunnel.both_ends import explained, listen
+from steps.ipsec.styles import style_of
 
 with Session(Path(sys.argv[1]), "audit", yes=True, json=True) as session:
     network, targets = session.network, session.targets

@@ -31,8 +31,8 @@ from lab.layout import HOME, VPS4
 from runbook import cli, images
 from runbook.frame import Frame
 from runbook.ssh import SSHHost
+from steps.certificates.webroot import Webroot
 from steps.procedure import PROCEDURE
-from steps.webroot import Webroot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from product import Product
 from test_by_hand import lines_lost
 
 from lab import Lab, snapshot
-from steps.sites_yaml import load
-from steps.styles import style_of
+from steps.description.sites_yaml import load
+from steps.ipsec.styles import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from lab import Lab
 from lab.layout import VPS4
 from runbook.resources.block import BEGIN, END
 from runbook.resources.retired import RETIRED
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from test_by_hand import lines_lost
 
 from lab import Lab, snapshot
 from lab.layout import VPS4
-from steps.statusall import viewed
+from steps.ipsec.statusall import viewed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

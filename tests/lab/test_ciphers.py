@@ -13,12 +13,12 @@ from told import told_as
 
 from lab import Lab
 from steps import catalogue
-from steps.styles import STYLES
+from steps.ipsec.styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from steps.style import Style
+    from steps.ipsec.style import Style
 
 pytestmark = pytest.mark.lab
 

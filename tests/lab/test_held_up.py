@@ -23,7 +23,7 @@ import steps.catalogue
 from lab import Lab
 from runbook import catalogue, complaints
 from runbook.lock import PATH, Owner
-from steps.webroot import CHALLENGES, WEBROOT
+from steps.certificates.webroot import CHALLENGES, WEBROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

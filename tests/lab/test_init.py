@@ -13,7 +13,7 @@ from screens import Person, same
 
 from lab import Lab, snapshot
 from lab.layout import BEHIND_ROUTER, ROUTER_INNER
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
 
 if TYPE_CHECKING:
     import subprocess

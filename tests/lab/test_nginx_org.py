@@ -15,7 +15,7 @@ from told import told_as
 from lab import Lab, snapshot
 from runbook import complaints
 from steps import catalogue
-from steps.nginx_package import KEYRING, PIN, SOURCE
+from steps.webserver.nginx_package import KEYRING, PIN, SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,13 +16,13 @@ from laws import Laws
 from product import Product, Run
 
 from lab import Lab
-from steps.styles import STYLES
+from steps.ipsec.styles import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from steps.negotiated import Sa
-    from steps.style import Style
+    from steps.ipsec.negotiated import Sa
+    from steps.ipsec.style import Style
 
 pytestmark = pytest.mark.lab
 

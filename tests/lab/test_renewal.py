@@ -23,7 +23,7 @@ from scratch import Scratch, Witness, carry_out
 from lab import Lab
 from runbook.host import Answer, Host
 from runbook.step import CONTROLLER
-from steps.renewal_timer import RenewalTimer
+from steps.renewing.renewal_timer import RenewalTimer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

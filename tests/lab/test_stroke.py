@@ -13,7 +13,7 @@ from told import told_as
 
 from lab import Lab
 from steps import catalogue
-from steps.statusall import associations, viewed
+from steps.ipsec.statusall import associations, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -118,9 +118,10 @@ def test_the_wire_tells_a_tunnel_from_none(product: Product) -> None:
 ORDER = """
 import sys
 from pathlib import Path
-from steps import certificate_request, pki
-from steps.acme_order import new_account_key, order, register
-from steps.challenge_fetch import fetch_challenge
+from steps import pki
+from steps.certificates import certificate_request
+from steps.certificates.acme_order import new_account_key, order, register
+from steps.certificates.challenge_fetch import fetch_challenge
 import subprocess
 
 directory, config = Path(sys.argv[1]), sys.argv[2]

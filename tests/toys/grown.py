@@ -25,23 +25,23 @@ from runbook.interview import AUTHORITIES, HELP
 from runbook.local import LocalHost
 from runbook.step import CONTROLLER, Told, Verdict
 from runbook.target import Target
-from steps import private_ca
 from steps.addresses import AddingAddresses
-from steps.answers import Answers, Known, SiteAnswers, complete
 from steps.certificate import CertificateCreation
+from steps.certificates import private_ca
 from steps.connection import Connection
 from steps.credentials import Credentials
 from steps.csr import CsrGeneration
+from steps.description.sites_yaml import load
+from steps.interview.answers import Answers, Known, SiteAnswers, complete
+from steps.interview.reasons import site_reasons
+from steps.interview.survey_words import words
+from steps.interview.yaml_text import described, text
 from steps.ipsec_firewall import IpsecFirewall
 from steps.keys import KeyGeneration
 from steps.pki import new_key, split_chain
-from steps.reasons import site_reasons
-from steps.sites_yaml import load
 from steps.strongswan import IpsecInstallation
-from steps.survey_words import words
-from steps.tunnel_lesson import lesson
+from steps.tunnel.tunnel_lesson import lesson
 from steps.vault import Vault
-from steps.yaml_text import described, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

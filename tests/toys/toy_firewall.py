@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook.script import Reading
+    from steps.firewalls.openings import Opening
     from steps.inherited import OutdatedRules
-    from steps.openings import Opening
 
 
 class InForce(Part):

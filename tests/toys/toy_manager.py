@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runbook.resources.file import Absent, File
-from steps.outdated_addresses import address_command, route_command
+from steps.addressing.outdated_addresses import address_command, route_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from runbook.step import Part
     from runbook.target import Target
+    from steps.certificates.renewals import Suggestion
     from steps.network import Network, Site
-    from steps.renewals import Suggestion
     from steps.vault import Vault
 
 MEANING: Final = "from a tray into which somebody puts them"

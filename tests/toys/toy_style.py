@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import hashes
 
 from runbook.resources.file import Absent, File
 from runbook.step import Later
-from steps.authorities import CaCertificates
-from steps.loaded import LoadedConnection
-from steps.style import MOVED, Confined, Style
+from steps.ipsec.authorities import CaCertificates
+from steps.ipsec.loaded import LoadedConnection
+from steps.ipsec.style import MOVED, Confined, Style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from runbook.step import Part
-    from steps.negotiated import Sa
+    from steps.ipsec.negotiated import Sa
+    from steps.ipsec.style import Wanted
     from steps.network import End, Site
-    from steps.style import Wanted
 
 
 class Toy(Style):

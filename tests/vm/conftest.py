@@ -15,7 +15,7 @@ from runbook.login import Limits
 from runbook.ssh import SSHHost
 from runbook.target import Target
 from steps import pki
-from steps.sites_yaml import load
+from steps.description.sites_yaml import load
 from steps.vault import Vault
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Giving a host its addresses, by whatever manages them there."""

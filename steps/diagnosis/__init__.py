@@ -1,0 +1,1 @@
+"""Why a tunnel is down, from what both ends logged."""

@@ -1,0 +1,1 @@
+"""Opening a host's firewall, whichever it has."""

@@ -1,0 +1,1 @@
+"""What `runbook init` asks, reads and writes."""

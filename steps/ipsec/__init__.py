@@ -1,0 +1,1 @@
+"""strongSwan: the ways of configuring it, and what each daemon says."""

@@ -1,0 +1,1 @@
+"""Replacing certificates before they expire, while the tunnels stay up."""

@@ -1,0 +1,1 @@
+"""nginx: its package, its daemon, its sites."""
