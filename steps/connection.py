@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.step import Later
 from steps import pki
@@ -11,17 +11,26 @@ from steps.certificates.renewals import renewal_of
 from steps.certificates.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.credentials import ca_files, neighbours
 from steps.ipsec import conf_by_hand
+from steps.ipsec.authorities import CaCertificates
 from steps.ipsec.loaded import LoadedConnection
 from steps.ipsec.routing_rule import RoutingRule
-from steps.ipsec.style import Wanted
-from steps.ipsec.styles import others, style_of
+from steps.ipsec.style import OUR_CA_FILES, Wanted
+from steps.ipsec.styles import STYLES, others, style_of
 from steps.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from runbook.step import Part
-    from steps.network import End
+    from steps.network import End, Site
+
+_NAMING: Final = " ".join(f"{each.naming}/*" for each in STYLES.values() if each.naming)
+_NAMED: Final = f"""\
+printf 'named_authorities=%s\\n' "$(cat {_NAMING} 2>/dev/null |
+    grep -o '{OUR_CA_FILES.replace(".", "[.]").replace("*", "[A-Za-z0-9-]*")}' | sort -u | tr '\\n' ' ')"
+"""
+"""The fact `named_authorities`: the CA files of ours that connections name."""
 
 
 class Connection(Section):
@@ -77,8 +86,7 @@ class Connection(Section):
     name: ClassVar[str] = "connection"
     title: ClassVar[str] = "IPsec configuration"
     needs: ClassVar[tuple[str, ...]] = ("credentials", "apparmor", "addresses")
-
-    facts: ClassVar[str] = conf_by_hand.FACTS
+    facts: ClassVar[str] = f"{conf_by_hand.FACTS}{_NAMED}"
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """That charon's routes are found; for each link of the site, its file and what charon has loaded of it."""
@@ -97,12 +105,24 @@ class Connection(Section):
         rule = RoutingRule(style.unit)
         by_hand = conf_by_hand.connections((end.connection for end in ends), facts)
         moved = tuple(each.key for each in by_hand)
-        ours = (self._settled(each, moved) for each in style.connections(ends, wanted))
-        return [*by_hand, *elsewhere, rule, *ours]
+        ours = [self._settled(each, moved) for each in style.connections(ends, wanted)]
+        loading = [each for each in ours if each.key.startswith("loaded connection ")]
+        described = [each for each in ours if each not in loading]
+        named = set(facts.get("named_authorities", "").split())
+        return [*by_hand, *elsewhere, rule, *described, *self._unnamed(site, authorities, named), *loading]
 
     def reads(self, target: str) -> Sequence[str]:
         """What strongSwan can do there, by which it is told what to offer."""
         return (style_of(self.site(target)).abilities,)
+
+    def _unnamed(self, site: Site, authorities: Mapping[str, bytes], named: AbstractSet[str]) -> Sequence[Part]:
+        """No roots that connections have named so far: without their files those could not have been loaded before."""
+        style, sites = style_of(site), neighbours(self.network, site)
+        if not named or not style.naming:
+            return []
+        if not authorities or not all(settled_chain(self.network, each, self.vault) for each in sites):
+            return [Later("CA certificates in", style.ca_directory, "certificate")]
+        return [CaCertificates(style.ca_directory, authorities)] if named - authorities.keys() else []
 
     def _alone(self, end: End) -> bool:
         """Whether the other end would be shown a certificate that it could not be prepared for."""

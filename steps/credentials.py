@@ -66,7 +66,7 @@ class Credentials(Section):
             key or later[key_path],
             *style.secrets(site),
             File(leaf_path, b"".join(map(pki.to_pem, shown))) if shown else later[leaf_path],
-            CaCertificates(style.ca_directory, authorities)
+            CaCertificates(style.ca_directory, authorities, style.naming)  # those go once connections do without them
             if authorities
             else Later("CA certificates in", style.ca_directory, "certificate"),
             *inherited.credentials(site),

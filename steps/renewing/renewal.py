@@ -17,7 +17,6 @@ from steps.certificates.renewals import is_due, renewal_of, standing
 from steps.certificates.site_certificate import SiteCertificate, good_leaf, rootless, verified_chain
 from steps.connection import Connection
 from steps.credentials import Credentials
-from steps.ipsec.authorities import CaCertificates
 from steps.ipsec.loaded import LoadedConnection
 from steps.ipsec.styles import style_of
 from steps.ping import PingTest, Tunnel
@@ -56,16 +55,6 @@ class RenewedCredentials(Credentials):
         style = style_of(site)
         ours = {f"file {style.leaf_path(site)}", f"CA certificates in {style.ca_directory}"}
         return [each for each in super().parts(target, facts) if each.key in ours]
-
-
-class CredentialsAlone(RenewedCredentials):
-    """The same, where the connections are not described anew: what they name by its file stays."""
-
-    def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
-        """CA certificates that are no longer wanted, but named, wait for an apply."""
-        named = style_of(self.site(target)).naming
-        every = super().parts(target, facts)
-        return [replace(each, unless_named_in=named) if isinstance(each, CaCertificates) else each for each in every]
 
 
 class RenewedConnections(Connection):
@@ -115,7 +104,7 @@ def renewal(network: Network, *, only: str, force: bool) -> Sequence[Section]:
     links = tuple(link for link in network.links if sites.keys() >= set(link.between))
     vault.not_renewed.update(sites.keys() - {only} if only else ())
     certified = replace(network, sites=sites, links=links)
-    described = (RenewedCredentials, Connection) if force else (CredentialsAlone, RenewedConnections)
+    described = (RenewedCredentials, Connection if force else RenewedConnections)
     steps = (RenewedCertificates, *described, RenewedTunnels)
     return [section(certified, vault) for section in steps]
 
