@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from certificates import OTHER, PING, SITES, held, kept, pinged, serial
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from product import Product
+from product import RUNBOOK, Product
 from told import told_as
 
 from lab import Lab
@@ -166,9 +167,29 @@ def roots(product: Product, site: str) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(pem.encode())
 
 
+def test_cut_off_half_way_and_rebooted_it_is_resumed(product: Product) -> None:
+    """A connection that names the old root must find it, or strongSwan does not start any more."""
+    text = (product.lab.directory / "sites.yaml").read_text()
+    stated(product, *([] if PRIVATE in text else [PRIVATE]), KEYS_ON_HOSTS)
+    argv = [*RUNBOOK, "apply", "--yes", "--file", product.sites]
+    with product.lab.admin_popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        assert run.stdout
+        assert any("(apparmor)" in line for line in run.stdout), "the step after the credentials"
+        run.kill()
+    for site in SITES:
+        product.lab.reboot(site)
+    done = product.run("resume", "--yes")
+    assert done.code == 0, done.out + done.err
+    for site in SITES:
+        assert serial(kept(product, site)) in held(product, OTHER[site])
+    assert product.audit().code == 0
+    assert product.apply().changes == {}
+
+
 def test_a_renewal_does_not_go_over(product: Product) -> None:
     """It is what a timer does: by half of what has changed in sites.yaml the tunnel would be lost."""
-    stated(product, KEYS_ON_HOSTS)
+    text = (product.lab.directory / "sites.yaml").read_text()
+    stated(product, *([] if PRIVATE in text else [PRIVATE]), KEYS_ON_HOSTS)
     before = {site: kept(product, site) for site in SITES}
     configured = {site: product.lab.root(site, CONFIGURED, check=False).stdout for site in SITES}
     done = product.run("renew", "--yes", "--json")
