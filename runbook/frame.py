@@ -27,9 +27,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """root's PATH on Debian (login.defs(5), ENV_SUPATH)."""
 
 
-def new_mark() -> str:
-    """Return a word that no output holds by chance and no script can know."""
-    return "runbook-" + secrets.token_hex(16)
+def new_mark(kind: str = "runbook") -> str:
+    """Return a word that no output holds by chance and no script can know.
+
+    By one of the usual kind, as an argument of its own, a script is known among processes (`runbook.lock`).
+    """
+    return f"{kind}-{secrets.token_hex(16)}"
 
 
 def wrap(script: str, mark: str, *, path: str = PATH, behind: str = "") -> bytes:

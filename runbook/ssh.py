@@ -153,7 +153,7 @@ class SSHHost(Host):
         return SudoError(catalogue.SUDO_PASSWORD_WANTED, target=self.name, user=self._user, why=why, ssh=self._by_hand)
 
     def _exec(self, job: Job, password: str | None) -> Answer:
-        prompt, ready, tag = new_mark(), new_mark(), new_mark()
+        prompt, ready, tag = new_mark("password"), new_mark(), new_mark()
         ghost = self._ghost
         limit = job.timeout + (ghost.timeout if ghost else 0)
         shell = f"timeout -k {_KILL_AFTER} {limit:.3f} /bin/sh -s {tag}"

@@ -15,7 +15,7 @@ from steps.ipsec.negotiated import negotiated_problems
 from steps.ipsec.styles import style_of
 from steps.renewing.certificates_in_use import certificates_in_use
 from steps.section import Section, lan_target
-from steps.tunnel import new_keys, pings
+from steps.tunnel import new_keys, ours, pings
 from steps.tunnel.both_ends import explained, listen, listening, moment
 from steps.tunnel.strongest import strongest_ciphers, weaker
 
@@ -109,20 +109,19 @@ class Tunnel(Part):
 
     def probe(self) -> str:
         """The daemon's listing without what moves by itself; whether it is one by hand, which ends with its section."""
-        style, name = style_of(self.end.here), self.end.connection
-        return f"{style.settled(name)}\necho --\nif {style.by_hand(name)}; then echo 'by hand'; fi"
+        return ours.listing(self.end)
 
     def judge(self, found: Reading) -> Finding:
         """In order when one is up and as planned."""
         style, start = style_of(self.end.here), self.end.start
-        listed, _, by_hand = found.text.partition("--\n")
-        associations = [] if by_hand.strip() else style.associations(listed, self.end.connection)
+        associations = ours.associations(self.end, found.text)
         if not associations and start == "add":
             return self.in_order(f"down: `start: add` leaves it to you (`{style.initiate(self.end.connection)}`)")
         if not associations and start == "ignore":
             return self.in_order("down: charon is not told of it (`start: ignore`)")
         if not associations:
-            return self.absent(self._initiate("what stands is by hand, and ends" if by_hand.strip() else "it is down"))
+            why = "what stands is by hand, and ends" if ours.by_hand(found.text) else "it is down"
+            return self.absent(self._initiate(why))
         problems = [negotiated_problems(self.end, each) for each in associations]
         best = min(problems, key=len)
         return self.drift(self._initiate(best[0])) if best else self.in_order()

@@ -259,17 +259,17 @@ def test_what_is_included_is_looked_at_too(vps4: Namespace, target: Target) -> N
     parts = conf_by_hand.connections(["ula-net-home"], target.facts)
     assert [vps4.run(f"{conf_by_hand.stands(name)}").code for name in ("ula-net-home", "ula-net-vps9")] == [0, 1]
     ours = step("ours", {target.name: parts})
-    borrowed, conf, included = ours.verify(target)
+    borrowed, conf, included = ours.verify(target, {})
     assert borrowed.verdict is Verdict.UNKNOWN
     assert "office would lose what `also = ula-net-home` says" in borrowed.note
     assert (conf.verdict, included.verdict) == (Verdict.IN_ORDER, Verdict.DRIFT)
 
     (vps4.etc / "ipsec.d" / "a.admin").write_text(INCLUDED.replace('also="ula-net-home"', "also=base"))
     target.readings.clear()
-    found = ours.verify(target)
+    found = ours.verify(target, {})
     assert [each.verdict for each in found] == [Verdict.IN_ORDER, Verdict.IN_ORDER, Verdict.DRIFT]
     ours.apply(target, found, {}, "1")
-    assert in_order(ours.verify(target))
+    assert in_order(ours.verify(target, {}))
     now = (vps4.etc / "ipsec.d" / "a.admin").read_text()
     assert now.replace(RETIRED, "") == INCLUDED.replace('also="ula-net-home"', "also=base")
     kept = [line for line in now.splitlines() if RETIRED not in line]

@@ -76,7 +76,10 @@ def turns(draw: st.DrawFn) -> list[tuple[str, dict[str, Wanted]]]:
 def all_undone(executor: Executor) -> str:
     """Take all back as `rollback --all --yes` does; returns what was said."""
     out = io.StringIO()
-    session = SimpleNamespace(executor=executor, terminal=Terminal(out, Redactor()), targets=executor.targets)
+    document = SimpleNamespace(to_undo=None)
+    session = SimpleNamespace(
+        executor=executor, terminal=Terminal(out, Redactor()), targets=executor.targets, document=document
+    )
     undo(session, list(PLACES), yes=True)  # type: ignore[arg-type]
     assert not executor.failures, f"{executor.failures}\n{out.getvalue()}"
     return out.getvalue()

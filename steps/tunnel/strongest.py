@@ -17,6 +17,7 @@ from steps.ipsec.ciphers import asked_for
 from steps.ipsec.negotiated import fits, negotiated_problems
 from steps.ipsec.proposals import read_proposal
 from steps.ipsec.styles import style_of
+from steps.tunnel import ours
 from steps.tunnel.both_ends import explained, listen
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class StrongestCiphers(Part):
 
     def probe(self) -> str:
         """As of the tunnel itself."""
-        return style_of(self.end.here).settled(self.end.connection)
+        return ours.listing(self.end)
 
     def judge(self, found: Reading) -> Finding:
         """In order, as far as can be told where nothing is known of the ends."""
@@ -135,8 +136,7 @@ class StrongestCiphers(Part):
 
     def _tunnels(self, listed: str) -> list[_Tunnel]:
         """Those that carry traffic as planned."""
-        associations = style_of(self.end.here).associations(listed, self.end.connection)
-        planned = [sa for sa in associations if not negotiated_problems(self.end, sa)]
+        planned = [sa for sa in ours.associations(self.end, listed) if not negotiated_problems(self.end, sa)]
         return [(sa, child) for sa in planned for child in sa.installed]
 
     def _made_anew(self, tunnel: _Tunnel, able: Able) -> Change:

@@ -266,6 +266,7 @@ def test_on_hosts_that_are_joined_already_what_is_there_is_named(lab: Lab, other
     lab.root("vps4", "ip -6 route add fdd7:5938:e2e6:98::/64 dev eth0")
     done = other.pipes("init", *FLAGS)
     lab.root("home", "ip -6 route del fdd7:5938:e2e6:99::/64 dev eth1")
+    lab.root("vps4", "ip -6 route del fdd7:5938:e2e6:98::/64 dev eth0")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "strongSwan, with the connections ula-net-vps4; they stay, but for one with the name of a link" in said
