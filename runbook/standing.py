@@ -1,8 +1,8 @@
 """How the changes that before-images tell of stand: as they were left, as before, or changed by others since.
 
-What a later application of the same step changed again is put back before an earlier one is undone. So each image
-keeps how the earlier ones' changes read just before and just after it was made: what reads now as it read just after
-will read as it did just before. By that, not by what is there now, the earlier change is judged.
+What a later application changed again, of the same step or with a part in common, is put back before an earlier one is
+undone. So each image keeps how the earlier ones' changes read just before and just after it was made: what reads now as
+it read just after will read as it did just before. By that, not by what is there now, the earlier change is judged.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from runbook.images import Image, KeptChange, begun, script_lines
 from runbook.script import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _READ = """\
 read_by() { (. "${1%/*}/lib.sh"; . "$1") </dev/null | sha256sum | cut -d ' ' -f 1; }
 """
 
 
-def stood_before(step: str) -> str:
-    """Shell that keeps in a new image how the changes of the earlier applications of its step read, each probe once."""
+def stood_before(step: str, keys: Iterable[str]) -> str:
+    """Shell that keeps in a new image how the changes of earlier applications read, each probe once.
+
+    They are those of its step, and those of other steps that one of the parts belongs to as well.
+    """
+    related = [begun(step), *(json.dumps({"key": key})[1:-1] for key in keys)]
+    patterns = " ".join(f"-e {quote(each)}" for each in related)
     return f"""\
 {_READ}umask 077
-grep -lsF {quote(begun(step))} -- "$(dirname -- "$image")"/*/manifest | while IFS= read -r manifest; do
+grep -lsF {patterns} -- "$(dirname -- "$image")"/*/manifest | while IFS= read -r manifest; do
     sha256sum -- "${{manifest%/*}}"/probe.*
 done | sort -u -k 1,1 | while read -r sum probe; do
     printf '%s %s %s\\n' "$sum" "$(read_by "$probe")" "$probe"
@@ -109,13 +114,18 @@ class _Told:
     stood: Mapping[str, Mapping[str, str]]
     """`before` and `after` it was made: how earlier applications' probes read, by the SHA-256 of the probe."""
 
+    def follows(self, earlier: _Told) -> bool:
+        """Whether it may have changed again what that one changed: of the same step, or with a part in common."""
+        keys = {each["key"] for each in earlier.changes}
+        return self.step == earlier.step or any(each["key"] in keys for each in self.changes)
+
 
 def parse_listing(text: str) -> list[Image]:
     """The images that `listing` told, newest first."""
     blocks = [block.split("\n", 1) for block in text.split("\036")[1:]]
     told = [_parse(name, block) for name, block in blocks if block]
     told.sort(key=lambda each: (each.sequence, each.name), reverse=True)
-    return [_image(each, [later for later in told[:at] if later.step == each.step]) for at, each in enumerate(told)]
+    return [_image(each, [later for later in told[:at] if later.follows(each)]) for at, each in enumerate(told)]
 
 
 def _parse(name: str, block: str) -> _Told:
@@ -134,7 +144,7 @@ def _parse(name: str, block: str) -> _Told:
 
 
 def _image(told: _Told, later: Sequence[_Told]) -> Image:
-    """As it will be found; `later` are the applications of its step that will be undone before it, newest first."""
+    """As it will be found; `later` are the applications that follow it and will be undone before it, newest first."""
     changes = (_change(number, each, told.readings.get(number), later) for number, each in enumerate(told.changes))
     return Image(told.name, told.step, tuple(changes))
 

@@ -94,7 +94,7 @@ class Target:
         applies = {f"apply {index}": _apply(index, each) for index, each in enumerate(findings)}
         begin = {
             "guard": images.guard(findings),
-            "stood": standing.stood_before(step),
+            "stood": standing.stood_before(step, [each.key for each in findings if each.change]),
             "image": images.keep(step, findings),
         }
         if risky:
