@@ -147,6 +147,7 @@ def test_private_ipv4_does_not_leave_by_the_default_route_when_there_is_no_tunne
     product.lab.root("home", "systemctl stop strongswan")
     with product.lab.capture(*PRIVATE_IPV4) as wire:
         refused = product.lab.root("home", f"ping -n -c 1 -W 1 {AT_VPS4[3]}", check=False)
+    product.lab.root("home", "systemctl start strongswan")
     assert refused.returncode != 0
     assert (wire.esp_packets, wire.plaintext) == (0, {})
 
