@@ -258,7 +258,7 @@ def test_what_is_around_the_parts(tmp_path: Path) -> None:
         "arm": images.arm("1"),
         "disarm": images.disarm("1"),
         "record": images.record(0, "echo a"),
-        "stood": standing.stood_before("a b"),
+        "stood": standing.stood_before("a b", ["file /a b"]),
         "stands": standing.STOOD_AFTER,
         "listing": standing.listing("/a b"),
         "unmake": images.unmake("/a b", image, [0, 1]).text,
