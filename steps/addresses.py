@@ -9,6 +9,7 @@ from runbook.resources.address import Address, UnreachableRoute
 from runbook.step import Part, Told, Verdict
 from steps import inherited
 from steps.addressing.address_managers import FACTS, MANAGERS, stored_parts
+from steps.addressing.admins_own import given_by_admin
 from steps.addressing.outdated_addresses import Outdated, address_command, given_facts, leaving, route_command
 from steps.section import HOST_ADDRESSES, Section, own_addresses
 
@@ -30,7 +31,7 @@ class AddingAddresses(Section):
     without duplicate address detection: an address still being checked at boot is why the article's tunnel stayed
     down after a restart. What is for the private network and has no route yet is refused (RFC 4193, 4.3), so that
     it never leaves unencrypted by the default route; likewise what is for another site's IPv4 subnet. Lines by hand
-    that add them in /etc/network/interfaces become remarks.
+    that add them in /etc/network/interfaces become remarks; what a stanza there gives by its `address` stays with it.
 
         ip -6 address replace fdd7:5938:e2e6:3::8e71/128 dev eth0 nodad
         nano /etc/network/interfaces.d/ipsec-runbook
@@ -70,7 +71,10 @@ class AddingAddresses(Section):
         by_hand = inherited.addresses([str(address.ip) for address, _ in addresses])
         leave = leaving(addresses, facts)
         subnets = {each.ip: each.network for each in self.network.own_addresses(site)}
-        live = [Address(each, interface, leave, subnets.get(each.ip)) for each, interface in addresses]
+        live = [
+            Address(each, interface, leave, subnets.get(each.ip), given_by_admin(each, interface, facts))
+            for each, interface in addresses
+        ]
         routes = [UnreachableRoute(str(each)) for each in refused]
         added = (*(address_command(*each) for each in addresses), *map(route_command, refused))
         return [*outer, *self._taken(site, facts), Outdated(added, _KEPT), *stored, by_hand, *live, *routes]

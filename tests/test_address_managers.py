@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +54,20 @@ def test_ifupdown_has_them_in_a_file_of_ours() -> None:
     (told,) = parts({**facts, "ifupdown_sources": "no"})
     assert isinstance(told, Told)
     assert "no line `source /etc/network/interfaces.d/*`" in str(told.note)
+
+
+def test_what_the_admins_stanza_gives_is_not_given_before_it() -> None:
+    facts = {"addresses_by_ifupdown": "lo eth0", "ifupdown_sources": "yes"}
+    without = written(facts)[INTERFACES]
+    link, own = re.findall(r"address replace ([0-9a-f:]+)/128 dev eth0 nodad", without)
+    spelled = IPv6Address(own).exploded
+    assert written({**facts, "own_addresses_by_ifupdown": f"eth0,192.0.2.1 eth0,1.2 eth0,{spelled}"})[
+        INTERFACES
+    ] == "".join(line for line in without.splitlines(keepends=True) if f" {own}/" not in line)
+    assert written({**facts, "own_addresses_by_ifupdown": f"eth7,{own}"})[INTERFACES] == without, "on another interface"
+    left = written({**facts, "own_addresses_by_ifupdown": f"eth0,{link} eth0,{own}"})[INTERFACES]
+    assert "address" not in left.splitlines()[-1]
+    assert re.findall("route replace unreachable", left), "what refuses packets is ours at any rate"
 
 
 def test_networkd_has_them_beside_the_file_that_it_manages_the_interface_by() -> None:

@@ -70,6 +70,27 @@ def test_an_address_that_is_in_use_stays_while_it_changes(host: Namespace, tmp_p
     assert host.sh(STATE) == was
 
 
+@pytest.mark.parametrize("length", [128, 64])
+def test_an_address_that_the_admins_files_give_stays_as_they_give_it(
+    host: Namespace, tmp_path: Path, length: int
+) -> None:
+    host.sh(f"ip -6 address add {OURS.address.ip}/{length} dev d0")
+    target = Target(host, str(tmp_path / "images"))
+    assert in_order(look(target, [replace(OURS, detected=True)]))
+    assert not in_order(look(target, [OURS]))
+
+
+def test_an_address_that_the_admins_files_give_is_no_duplicate(host: Namespace, tmp_path: Path) -> None:
+    with Namespace(tmp_path) as other:
+        host.sh(f"ip link set d1 netns {other.name}")
+        other.sh(f"ip link set d1 up; ip -6 address add {OURS.address} dev d1 nodad")
+        host.sh(f"ip -6 address add {OURS.address} dev d0; while ! ip -6 address | grep -q dadfailed; do :; done")
+        target = Target(host, str(tmp_path / "images"))
+        parts = [replace(OURS, detected=True)]
+        assert not in_order(look(target, parts))
+        assert in_order(make(target, parts, "1"))
+
+
 def test_an_address_on_another_interface_is_left_there(host: Namespace, tmp_path: Path) -> None:
     host.sh("ip -6 address add fdd7:5938:e2e6:3::1/64 dev d1 nodad")
     (finding,) = look(Target(host, str(tmp_path / "images")), [OURS])

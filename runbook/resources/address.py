@@ -25,6 +25,8 @@ class Address(Part):
     """Interfaces, and how the address is written there, from which another part takes it."""
     within: IPv4Network | IPv6Network | None = None
     """The network that a single address is in: where the interface has it with that already, it stays as it is."""
+    detected: bool = False
+    """Something else gives it at boot, and looks for duplicates: it need only have found none."""
 
     @property
     def key(self) -> str:
@@ -36,7 +38,8 @@ class Address(Part):
 
         How far its detection of duplicates has come does not count where it is detected at all: that passes.
         """
-        passing = "/ nodad/! { s/ tentative//; s/ dadfailed//; }"
+        failed = "" if self.detected else " s/ dadfailed//;"
+        passing = f"/ nodad/! {{ s/ tentative//;{failed} }}"
         return f"{self._listing} | sed 's/^[0-9]*: *//; s/ valid_lft.*//; s/\\\\//g; {passing}' | tr -s ' ' | sort"
 
     def judge(self, found: Reading) -> Finding:
@@ -77,13 +80,15 @@ class Address(Part):
         return " nodad" if isinstance(self.address, IPv6Interface) else ""
 
     def _sure(self, words: list[str]) -> bool:
-        return not self._nodad or ("nodad" in words and not {"tentative", "dadfailed"} & {*words})
+        certain = self.detected or "nodad" in words
+        return not self._nodad or (certain and not {"tentative", "dadfailed"} & {*words})
 
     def _as_in(self, words: list[str]) -> IPv4Interface | IPv6Interface:
         """The address as it is to be where it is found."""
         found = ip_interface(words[2])
         single = self.address.network.prefixlen == self.address.max_prefixlen
-        stays = single and self.within and found.network.prefixlen >= self.within.prefixlen
+        longest = self.within.prefixlen if self.within else 0 if self.detected else self.address.max_prefixlen
+        stays = single and found.network.prefixlen >= longest
         return found if stays else self.address
 
     def _remove(self, wanted: IPv4Interface | IPv6Interface, words: list[str]) -> str:

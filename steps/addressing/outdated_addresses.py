@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from runbook.resources.address import UnreachableRoute
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
+from steps.addressing.admins_own import READ_THEIRS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
     from steps.network import Interface, Subnet
 
 _COMMAND: Final = re.compile(r"ip -[46] (?:address|route) replace [\w.:/ -]+")
-_READ_THEIRS: Final = """\
-theirs=$(find -L /etc/network/interfaces /etc/network/interfaces.d /etc/netplan /etc/systemd/network \\
-    /run/systemd/network -type f ! -path '*ipsec-runbook*' -exec sed 's/#.*//' {} + 2>/dev/null)"""
-"""Where an admin has a host's addresses given at boot."""
 _GIVEN: Final = "addresses_given="
 
 
 def given_facts(files: Sequence[str]) -> str:
     """Shell that prints the addresses in our files as they are and not in the admin's, each with its interface."""
     return f"""\
-{_READ_THEIRS}
+{READ_THEIRS}
 printf '{_GIVEN}%s\\n' "$(cat {" ".join(files)} 2>/dev/null |
     sed -nE 's/^ *(up|#) ip -[46] address replace ([^ ]*) dev ([^ ]*).*/\\2,\\3/p' |
     while IFS=, read -r address interface; do
@@ -75,7 +72,7 @@ class Outdated(Part):
     def probe(self) -> str:
         """The commands in the files whose result is live; without an address that the admin has it given, too."""
         return f"""\
-{_READ_THEIRS}
+{READ_THEIRS}
 cat {" ".join(self.files)} 2>/dev/null | sed -nE 's/^ *(up|#) (ip -[46] [a-z]* replace .*)/\\2/p' | sort -u |
     while read -r ip family what verb one two three four; do
         case $what in
