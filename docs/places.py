@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runbook.images import IMAGES
 from runbook.lock import PATH as LOCK
-from runbook.session import IMAGES
 from steps.addressing.address_managers import MANAGERS
 from steps.certificates.certificate_sources import SOURCES
 from steps.certificates.key_places import PLACES

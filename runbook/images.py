@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from runbook.step import Finding
 
 VERSION: Final = 1
+IMAGES: Final = "/var/lib/ipsec-runbook/images"
+"""Where a host keeps them; the controller's own are beside sites.yaml."""
 KEEP: Final = "keep it"
 PUT_BACK: Final = "put the earlier state back"
 REVERT_SECONDS: Final = 60

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from checkpoints import Journal, State
 from logs import Redactor, RunLog
@@ -18,6 +18,7 @@ from runbook.errors import SITES, RunbookError, UsageError
 from runbook.events import Failed, Planned
 from runbook.executor import Executor
 from runbook.identities import KeyRing
+from runbook.images import IMAGES
 from runbook.local import LocalHost
 from runbook.logview import of_event, of_script
 from runbook.narrator import Narrator
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from runbook.host import Exchange
     from runbook.step import Step
     from steps.network import Network
-
-IMAGES: Final = "/var/lib/ipsec-runbook/images"
-"""Where a host keeps the before-images of what was changed on it, root-only."""
 
 
 class Session:

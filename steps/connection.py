@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from runbook.step import Later
 from steps import pki
+from steps.certificates import earlier_names
 from steps.certificates.renewals import renewal_of
 from steps.certificates.site_certificate import settled_chain, trust_anchors, verified_chain
 from steps.credentials import ca_files, neighbours
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from runbook.step import Part
+    from steps.certificates.earlier_names import EarlierName
     from steps.network import End, Site
 
 _NAMING: Final = " ".join(f"{each.naming}/*" for each in STYLES.values() if each.naming)
@@ -38,7 +40,8 @@ class Connection(Section):
 
     Each end names the other exactly (by its certificate's name, issued under the roots that you trust) and the networks
     behind each; what is one end's own side is the other's far side. Written is not loaded: charon is asked what it
-    runs.
+    runs. Where a site has another `fqdn` than before, the key and the certificate that were put here for the earlier
+    one go once the connections name the present one.
 
         nano /etc/swanctl/conf.d/ula-net-vps4.conf
         swanctl --load-all
@@ -86,7 +89,7 @@ class Connection(Section):
     name: ClassVar[str] = "connection"
     title: ClassVar[str] = "IPsec configuration"
     needs: ClassVar[tuple[str, ...]] = ("credentials", "apparmor", "addresses")
-    facts: ClassVar[str] = f"{conf_by_hand.FACTS}{_NAMED}"
+    facts: ClassVar[str] = f"{conf_by_hand.FACTS}{_NAMED}{earlier_names.FACTS}"
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """That charon's routes are found; for each link of the site, its file and what charon has loaded of it."""
@@ -104,12 +107,19 @@ class Connection(Section):
         elsewhere = [part for other in others(style) for part in other.no_connections(ends)]
         rule = RoutingRule(style.unit)
         by_hand = conf_by_hand.connections((end.connection for end in ends), facts)
-        moved = tuple(each.key for each in by_hand)
+        earlier = earlier_names.of_earlier_names(site, facts)
+        moved = tuple(each.key for each in (*by_hand, *earlier))
         ours = [self._settled(each, moved) for each in style.connections(ends, wanted)]
         loading = [each for each in ours if each.key.startswith("loaded connection ")]
         described = [each for each in ours if each not in loading]
         named = set(facts.get("named_authorities", "").split())
-        return [*by_hand, *elsewhere, rule, *described, *self._unnamed(site, authorities, named), *loading]
+        after = next((each.after for each in ours if isinstance(each, Later)), "")
+        unneeded = [Later(each.kind, each.path, after) if after else each for each in earlier]
+        outdated = [
+            *self._unnamed(site, authorities, named),
+            *unneeded,
+        ]  # charon could have loaded none of before without
+        return [*by_hand, *elsewhere, rule, *described, *outdated, *loading]
 
     def reads(self, target: str) -> Sequence[str]:
         """What strongSwan can do there, by which it is told what to offer."""
@@ -144,3 +154,9 @@ class Connection(Section):
         if not settled:
             return Later("loaded connection", part.end.connection, "certificate")
         return replace(part, follows=(*part.follows, *moved))
+
+
+def _unneeded(earlier: Sequence[EarlierName], ours: Sequence[Part]) -> Sequence[Part]:
+    """Nothing of an earlier name, once all connections are described by the present one: till then they need it."""
+    after = next((each.after for each in ours if isinstance(each, Later)), "")
+    return [Later(each.kind, each.path, after) for each in earlier] if after else earlier

@@ -52,6 +52,7 @@ FACTS: Final[Sequence[Mapping[str, str]]] = (
         "nginx_ours": f"{SOURCE} {PIN} {KEYRING}",
         "nginx_origin": "https://nginx.org/packages/mainline/debian",
         "conf_sections": "/etc/ipsec.d/ours.conf:ula-net-home /etc/ipsec.conf:office",
+        "credentials_made": "file /etc/ssl/an older/an older.key;private key /var/lib/ipsec-runbook/keys/old.key;",
         **{f"firewall_{kind}_{family}": SURVEY for kind in ("live", "stored") for family in (4, 6)},
     },
     {
@@ -84,6 +85,7 @@ READINGS: Final[Mapping[str, Sequence[str]]] = {
     "SiteCertificate": ("absent\n",),
     "NoChallenges": ("/var/lib/acme-challenge/.well-known/acme-challenge/token\n",),
     "CaCertificates": ("", "ipsec-runbook-old.pem file 644 root:root 0\n"),
+    "EarlierName": ("file 400 root:root\n",),
     "Block": ("", f"{BEGIN}\n# old\n{END}\n"),
     "Access": (),  # it answers path by path
     "Sysctl": ("0\n",),

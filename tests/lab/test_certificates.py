@@ -231,6 +231,24 @@ def test_another_key_on_a_host_means_another_request_and_certificate_and_the_tun
 
 
 @pytest.mark.usefixtures("applied")
+def test_under_another_name_no_key_of_the_earlier_one_stays_but_the_admin_s_own(product: Product) -> None:
+    sites, theirs, marks = product.lab.directory / "sites.yaml", key_of(product, "vps4"), traces(product)
+    text = sites.read_text()
+    sites.write_text(re.sub(r"fqdn: (\w+)\.example", r"fqdn: \1-anew.example", text))
+    renamed = laws.changed(product)
+    copies = "/etc/swanctl/private /etc/swanctl/x509 /var/lib/ipsec-runbook/keys"
+    there = {site: product.lab.root(site, f"find {copies} -name '*{site}.example*'").stdout.split() for site in SITES}
+    assert there == {"home": [], "vps4": [ORIGINAL.format(site="vps4")]}
+    assert key_of(product, "vps4") == theirs
+    ping = next(step for step in renamed.document["steps"] if step["name"] == "ping")
+    assert all("4 received, 0% packet loss" in line for check in ping["checks"] for line in check["evidence"][-6:])
+    logs = [path.read_bytes() for path in (product.lab.directory / ".runbook").rglob("*") if path.is_file()]
+    assert not [mark for each in marks.values() for mark in each if any(mark in data for data in logs)]
+    sites.write_text(text)
+    laws.changed(product)
+
+
+@pytest.mark.usefixtures("applied")
 def test_rollback_of_all_gives_back_the_hosts_before_and_destroys_no_key(
     product: Product, fresh: dict[str, dict[str, str]]
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from laws import Laws, changed
 from product import Product
 
 from lab import Lab
@@ -39,17 +40,36 @@ swanctl --list-conns; swanctl --list-sas; swanctl --list-pols; cat /etc/swanctl/
 """
 OLD = ("fdd7:5938:e2e6", "10.0.4.", "ipsec-runbook:web", "outdated")
 CONF = "/etc/swanctl/conf.d/ula-net-vps4.conf"
+NAMED = "    fqdn: {}.example.test\n"
+CREDENTIALS = """\
+find /etc/swanctl /etc/ssl /var/lib/ipsec-runbook -path '*/images' -prune -o -name '*{}*' -exec \
+    stat -c '%n %a %U:%G' {{}} +
+"""
+"""What of keys and certificates is called so."""
+PUT_BACK = """\
+image=$(ls -d /var/lib/ipsec-runbook/images/*-connection | tail -n 1)
+number=-1
+grep -o '{{"key": "[^"]*"' "$image/manifest" | while read -r key; do
+    number=$((number + 1))
+    case $key in *{}*) image=$image index=$number sh -c '. "$image/lib.sh"; . "$image/undo.$index"' ;; esac
+done
+"""
+"""What the last application has taken away of what is called so, put back by hand from its before-images."""
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[Product]:
+def laws() -> Iterator[Laws]:
     lab = Lab(f"changed-values-{os.getpid()}")
     lab.down()
     lab.up(print)
-    product = Product(lab)
-    applied(product)
-    yield product
+    yield Laws.of(Product(lab))
     lab.down()
+
+
+@pytest.fixture(scope="module")
+def product(laws: Laws) -> Product:
+    applied(laws.product)
+    return laws.product
 
 
 def applied(product: Product) -> Run:
@@ -110,8 +130,58 @@ def test_all_follows_another_plan_and_nothing_of_the_old_is_left(product: Produc
     assert " 192.168.7.1/24 " in lab.root("home", "ip -o address show dev eth1").stdout, "the admin's own stays"
 
     lab.root("home", "swanctl --terminate --ike ula-net-vps4")
-    deadline = time.monotonic() + 30
-    while lab.root("home", "ping -6 -n -q -c 1 -W 1 fd11:2233:4455:4::8e72", check=False).returncode:
-        assert time.monotonic() < deadline, "the first packet brings no tunnel up"
+    assert passes(product)
     audit = product.audit()
     assert audit.code == 0, audit.not_in_order
+
+
+def passes(product: Product) -> bool:
+    """Whether a packet reaches the other end, be it by a tunnel that it brings up."""
+    deadline = time.monotonic() + 30
+    while product.lab.root("home", "ping -6 -n -q -c 1 -W 1 fd11:2233:4455:4::8e72", check=False).returncode:
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def renamed(product: Product, changes: dict[str, str]) -> None:
+    """Apply other names: what the audit predicts is what is done, once, and the tunnel stands by the new ones."""
+    describe(product, (product.lab.directory / "sites.yaml").read_text(), changes)
+    changed(product)
+    assert passes(product)
+
+
+def credentials(product: Product, host: str, name: str) -> list[str]:
+    return product.lab.root(host, CREDENTIALS.format(f"{name}.example.test")).stdout.splitlines()
+
+
+def kept_of(product: Product, host: str, name: str) -> set[str]:
+    """The same with their content, each told by its digest."""
+    paths = [line.split()[0] for line in credentials(product, host, name)]
+    return {
+        *credentials(product, host, name),
+        *product.lab.root(host, f"sha256sum {' '.join(paths)}").stdout.splitlines(),
+    }
+
+
+def test_no_key_of_an_earlier_name_stays_and_each_comes_back_as_it_was(laws: Laws, product: Product) -> None:
+    """Known by an authority of their own, which asks no name server."""
+    lab, mine = product.lab, "/etc/swanctl/private/mine.key"
+    lab.root("home", f"cp -p /etc/swanctl/private/home.example.test.key {mine}")
+    assert len(credentials(product, "home", "home")) == 2
+    renamed(product, {NAMED.format("home"): NAMED.format("office")})
+    assert credentials(product, "home", "home") == []
+    assert len(credentials(product, "home", "office")) == 2
+
+    before = kept_of(product, "vps4", "vps4")
+    assert {line.split()[1] for line in before if line.startswith("/")} == {"400", "644"}
+    renamed(product, {NAMED.format("office"): NAMED.format("home"), NAMED.format("vps4"): NAMED.format("hub")})
+    assert (credentials(product, "home", "office"), credentials(product, "vps4", "vps4")) == ([], [])
+    assert len(credentials(product, "home", "home")) == len(credentials(product, "vps4", "hub")) == 2
+    assert not [line for host in HOSTS for line in lab.root(host, ALL).stdout.splitlines() if "office" in line]
+
+    lab.root("vps4", PUT_BACK.format("vps4.example.test"))
+    assert kept_of(product, "vps4", "vps4") == before
+    lab.root("vps4", f"rm {' '.join(line.split()[0] for line in before if line.startswith('/'))}")
+    lab.root("home", f"rm {mine}")
+    laws.undone()

@@ -16,8 +16,7 @@ from told import told_as
 
 from lab import Lab
 from runbook import catalogue
-from runbook.images import REVERT_SECONDS
-from runbook.session import IMAGES
+from runbook.images import IMAGES, REVERT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
