@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from runbook.resources.file import File
 from runbook.resources.sysctl import Sysctl
 from steps import inherited
-from steps.firewalls import firewall
+from steps.firewalls import firewall, forwarding
 from steps.firewalls.openings import Opening
 from steps.section import Section
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from steps.network import Site, Subnet
 
 SYSCTL_FILE: Final = "/etc/sysctl.d/60-ipsec-runbook.conf"
-FORWARDING: Final[Mapping[int, str]] = MappingProxyType(
-    {6: "net.ipv6.conf.all.forwarding", 4: "net.ipv4.conf.all.forwarding"}
-)
+FORWARDING: Final[Mapping[int, str]] = MappingProxyType({6: "net.ipv6.conf.all.forwarding", 4: forwarding.NAME})
 IKE_PORTS: Final = (500, 4500)
 
 _UPLINKS: Final = f"""\
@@ -74,19 +72,20 @@ class IpsecFirewall(Section):
 
     name: ClassVar[str] = "ipsec-firewall"
     title: ClassVar[str] = "Firewall for IPsec"
-    facts: ClassVar[str] = firewall.FACTS + _UPLINKS + inherited.OTHER_TUNNELS
+    facts: ClassVar[str] = firewall.FACTS + _UPLINKS + inherited.OTHER_TUNNELS + forwarding.FACTS
 
     def parts(self, target: str, facts: Mapping[str, str]) -> Sequence[Part]:
         """Forwarding, but advertisements first; then the rules, in force and stored."""
         site = self.site(target)
         families = {6, *(subnet.version for end in self.network.ends(site) for subnet in end.local_ts)}
-        forwarding = [FORWARDING[each] for each in sorted(families, reverse=True)]
+        forwarded = [FORWARDING[each] for each in sorted(families, reverse=True)]
         uplinks = facts.get("uplinks_by_ra", "").split()
         why = "forwarding would end router advertisements, by which this host has its IPv6 default route"
         return [
             *(Sysctl(f"net/ipv6/conf/{each}/accept_ra", "2", why) for each in uplinks),
-            *(Sysctl(each, "1") for each in forwarding),
-            File(SYSCTL_FILE, _sysctl_file(uplinks, forwarding).encode()),
+            *(Sysctl(each, "1") for each in forwarded),
+            *([] if FORWARDING[4] in forwarded else forwarding.as_before(facts)),
+            File(SYSCTL_FILE, _sysctl_file(uplinks, forwarded).encode()),
             # first, so that rollback, which begins with the last, finds each place as it was
             *firewall.retired_parts(inherited.rules(self.network, site, facts), facts),
             *firewall.firewall_parts("ipsec", self.openings(site), facts),
@@ -139,6 +138,6 @@ def _inner(there: Subnet, here: Subnet, *, own: bool) -> Sequence[Opening]:
     ]
 
 
-def _sysctl_file(uplinks: Sequence[str], forwarding: Sequence[str]) -> str:
-    lines = [f"net/ipv6/conf/{each}/accept_ra = 2" for each in uplinks] + [f"{each} = 1" for each in forwarding]
+def _sysctl_file(uplinks: Sequence[str], forwarded: Sequence[str]) -> str:
+    lines = [f"net/ipv6/conf/{each}/accept_ra = 2" for each in uplinks] + [f"{each} = 1" for each in forwarded]
     return "\n".join(["# managed by ipsec-runbook: a site is the router of its own network", *lines, ""])

@@ -24,6 +24,8 @@ class Sysctl(Part):
     """As sysctl(8) takes it: with dots, or with slashes where an interface's name has dots in it."""
     value: str
     note: str = ""
+    kept: str = ""
+    """Where an earlier change has kept the value, with those of the single interfaces: each gets its own back."""
 
     @property
     def key(self) -> str:
@@ -50,12 +52,17 @@ class Sysctl(Part):
         change = Change(
             summary=f"set {self.name} from {have} to {self.value}",
             save=self._save(),
-            apply=f"printf '%s\\n' {quote(self.value)} >{quote(self.path)}",
-            undo=_UNDO,
+            apply=_put_back(quote(self.kept))
+            if self.kept
+            else f"printf '%s\\n' {quote(self.value)} >{quote(self.path)}",
+            undo=_put_back('"$image/kept.$index"'),
             diff=f"- {self.name} = {have}\n+ {self.name} = {self.value}",
             risky=True,
         )
         return self.drift(change, self.note)
+
+    def _set(self) -> str:
+        return f"printf '%s\\n' {quote(self.value)} >{quote(self.path)}"
 
     def _save(self) -> str:
         """Shell that keeps the value, and behind it those of the single interfaces."""
@@ -68,9 +75,9 @@ class Sysctl(Part):
         )
 
 
-_UNDO = """\
+def _put_back(kept: str) -> str:
+    """Shell that gives each parameter the value that was kept; an interface that has gone since needs nothing."""
+    return f"""\
 while read -r each value; do
     [ ! -e "$each" ] || [ "$(cat -- "$each")" = "$value" ] || printf '%s\\n' "$value" >"$each"
-done <"$image/kept.$index"\
-"""
-"""An interface that has gone since needs nothing."""
+done <{kept}"""

@@ -122,8 +122,11 @@ def test_all_follows_another_plan_and_nothing_of_the_old_is_left(product: Produc
     lab, text = product.lab, (product.lab.directory / "sites.yaml").read_text()
     describe(product, text, IPV4_TOO)
     applied(product)
+    assert forwards_ipv4(product) == {"home", "vps4"}
+    lab.root("home", "echo net.ipv4.ip_forward=1 >/etc/sysctl.d/90-mine.conf")
     describe(product, text, ELSEWHERE)
     applied(product)
+    assert forwards_ipv4(product) == {"home"}, "only where the admin's own file says so"
     for host in HOSTS:
         left = [line for line in lab.root(host, ALL).stdout.splitlines() if any(each in line for each in OLD)]
         assert not left, (host, left)
@@ -133,6 +136,17 @@ def test_all_follows_another_plan_and_nothing_of_the_old_is_left(product: Produc
     assert passes(product)
     audit = product.audit()
     assert audit.code == 0, audit.not_in_order
+
+    lab.root("home", "rm /etc/sysctl.d/90-mine.conf")
+    assert applied(product).changes == {"ipsec-firewall": 1}
+    assert forwards_ipv4(product) == set()
+    lab.root("home", "sysctl -qw net.ipv4.conf.all.forwarding=1")
+    assert applied(product).changes == {}, "what somebody has set since is theirs"
+    lab.root("home", "sysctl -qw net.ipv4.conf.all.forwarding=0")
+
+
+def forwards_ipv4(product: Product) -> set[str]:
+    return {each for each in HOSTS if "1" in product.lab.root(each, "sysctl -n net.ipv4.conf.all.forwarding").stdout}
 
 
 def passes(product: Product) -> bool:
