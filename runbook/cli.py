@@ -144,18 +144,20 @@ def audit(
     """Compare every step with the hosts, and change nothing. Exit 0: in order; 3: changes to make; 5: unreachable."""
     from runbook import auditing
     from runbook.session import Session
+    from runbook.step import CONTROLLER
 
     if step:
         _step(step)
     with Session(file, "audit", yes=True, json=json) as session:
         if site:
-            session.limit_to(site)
+            session.limit_to(site, CONTROLLER)
         plans = auditing.look(session, step=step, probe=probe)
         if not json:
             for plan in plans:
                 session.narrator.plan(plan, advise=True)
         if probe:
             session.executor.probe()
+        session.tell_left_behind()
         code = auditing.conclude(session, plans, json=json)
     raise typer.Exit(code)
 
@@ -189,7 +191,9 @@ def _apply(command: str, file: Path, *, yes: bool, json: bool, wanted: Mapping[s
     with Session(file, command, yes=yes, json=json, wanted=flags) as session:
         if command == "resume":
             session.tell_unfinished()
-        return carry_out(session, json=json)
+        code = carry_out(session, json=json)
+        session.tell_left_behind()
+        return code
 
 
 @app.command()
@@ -224,6 +228,9 @@ def rollback(  # noqa: PLR0913, PLR0917 - each is an option of the command
         str, typer.Option("--to", autocompletion=step_names, metavar="STEP", help="Undo every step after this one.")
     ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Undo every step.")] = False,
+    site: Annotated[
+        str, typer.Option("--site", autocompletion=site_names, metavar="SITE", help="On this site's host alone.")
+    ] = "",
 ) -> None:
     """Undo what steps changed, the last first. Shows first what; asks about what others changed since."""
     from runbook.carrying import take_back
@@ -238,6 +245,8 @@ def rollback(  # noqa: PLR0913, PLR0917 - each is an option of the command
         at = names.index(_step(step or to).name)
         names = names[at + 1 :] if to else [step]
     with Session(file, "rollback", yes=yes, json=json) as session:
+        if site:
+            session.limit_to(site)
         code = take_back(session, names, yes=yes, json=json)
     raise typer.Exit(code)
 

@@ -62,7 +62,7 @@ class Session:
 
         Raises UsageError for a `sites.yaml` that cannot be followed, or when there is nobody to ask.
         """
-        self.network = load(file)
+        self.file, self.network = file, load(file)
         self.interactive = sys.stdin.isatty() and not json
         self.redact = Redactor()
         self.terminal = Terminal(sys.stderr if json else sys.stdout, self.redact)
@@ -117,11 +117,20 @@ class Session:
         self.terminal.line(f"stopped; to begin anew: {self.again}")
         os._exit(130)
 
-    def limit_to(self, site: str) -> None:
-        """Look at one site, and this machine; raises UsageError for a site that is not in the file."""
+    def limit_to(self, site: str, *others: str) -> None:
+        """Look at one site, and these other targets; raises UsageError for a site that is not in the file."""
         if site not in self.network.sites:
             raise UsageError(f"there is no site {site!r}", hint=f"the sites are: {', '.join(self.network.sites)}")
-        self.executor.limit_to({CONTROLLER, site})
+        self.executor.limit_to({site, *others})
+
+    def tell_left_behind(self) -> None:
+        """Say which hosts the file does not name any more, although what was applied there was never taken back."""
+        for site in self.executor.left_behind():
+            file, undo = self.file.name, f"runbook rollback --all --site {site} --file FILE"
+            self.terminal.line(
+                f"{site} is no longer in {file}, and still has what was applied there; to take that back, with a FILE "
+                f"beside {file} that describes it: {undo}"
+            )
 
     def tell_unfinished(self) -> None:
         """Say what the checkpoints know of that was begun and not finished; the hosts themselves are asked next."""

@@ -129,6 +129,10 @@ class Executor:
         """How many before-images each target keeps, and how many KiB they take; of those that have any."""
         return undoing.kept(self._run)
 
+    def left_behind(self) -> list[str]:
+        """The targets that are no more, and still have what was applied there."""
+        return undoing.left_behind(self._run)
+
     def record_undone(self, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
         """What was cut off or failed, and of which no before-image is left, is undone."""
         undoing.record_undone(self._run, steps, images)

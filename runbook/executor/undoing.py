@@ -68,6 +68,22 @@ def kept(run: Run) -> dict[str, tuple[int, int]]:
     return {name: found[name] for name in run.targets if found.get(name, (0, 0))[0]}
 
 
+def left_behind(run: Run) -> list[str]:
+    """The targets that are no more, on which a step was applied and not undone, by the checkpoints.
+
+    One whose before-images are on a present target is that one, under another name; where not all can be looked at,
+    that cannot be told.
+    """
+    applied: dict[str, set[str]] = {}
+    for (_, target), last in run.journal.latest().items():
+        if target not in run.targets and last.image and last.state is not State.UNDONE:
+            applied.setdefault(target, set()).add(last.image)
+    if not applied or run.unread or not run.scope.issuperset(run.targets):
+        return []
+    present = {image.name for found in images(run).values() for image in found}
+    return [target for target, names in applied.items() if names.isdisjoint(present)]
+
+
 def record_undone(run: Run, steps: Collection[str], images: Mapping[str, Sequence[Image]]) -> None:
     """What was cut off or failed, and of which no before-image is left, is undone."""
     for (step, target), last in run.journal.unsettled().items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from laws import Laws
+from laws import Laws, left, pictures
 from product import Product
 
 from lab import Lab
@@ -151,14 +151,32 @@ def test_what_a_site_leaves_at_its_peers_is_seen_and_goes_with_it(network: Descr
     assert steps_by_target(found) == {"home": {"ipsec-firewall", "connection"} | {"ping"}, "vps4": PEER - {"ping"}}
     network.apply()
     assert network.product.audit().code == 0
-    left = (
+    looking = (
         "swanctl --list-conns; swanctl --list-sas; ls /etc/swanctl/conf.d; ip6tables-save; ip -6 route show table 220"
     )
     for host in ("home", "vps4"):
-        said = lab.root(host, left).stdout
+        said = lab.root(host, looking).stdout
         assert "vps5" not in said
         assert "fdd7:5938:e2e6:5:" not in said
     assert "ula-net-mine: " in lab.root("vps4", "swanctl --list-conns").stdout, "what is not ours stays"
+
+
+def test_a_site_that_is_gone_from_the_file_is_named_until_it_is_taken_back(network: Described) -> None:
+    product, gone = network.product, "vps5 is no longer in sites.yaml"
+    undo = "runbook rollback --all --site vps5 --file FILE"
+    for command in (("audit",), ("apply", "--yes")):
+        (told,) = [line for line in product.run(*command).out.splitlines() if gone in line]
+        assert undo in told
+    before = pictures(product.lab, ("home", "vps4"))
+    earlier = product.lab.directory / "sites-before.yaml"
+    earlier.write_text(network.text)
+    done = product.run("rollback", "--all", "--site", "vps5", "--yes", file=str(earlier))
+    assert done.code == 0, done.out + done.err
+    assert left({"vps5": network.laws.fresh["vps5"]}, pictures(product.lab, ("vps5",))) == []
+    assert left(before, pictures(product.lab, ("home", "vps4"))) == []
+    audit = product.run("audit")
+    assert audit.code == 0, audit.out
+    assert gone not in audit.out
 
 
 def test_rolled_back_every_site_is_as_it_was_whatever_it_was_joined_to(network: Described) -> None:
