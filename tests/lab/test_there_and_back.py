@@ -34,7 +34,7 @@ OTHERWISE = {
 }
 
 
-CREDENTIALS = "find /etc/swanctl /etc/ssl /etc/ipsec.d -name '*.example.test*'"
+CREDENTIALS = "find /etc/swanctl /etc/ssl -name '*.example.test*'"
 
 
 @pytest.fixture(scope="module")
