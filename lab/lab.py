@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lab import image, life, machine, net, processes, services
 from lab.commands import require_machine
 from lab.errors import LabError
-from lab.layout import ADMIN, DEFAULT_RELEASES, HOSTS, ULA_PREFIX, Layout, require_host
+from lab.layout import ADMIN, DEFAULT_RELEASES, HOSTS, LABS, ULA_PREFIX, Layout, require_host
 from lab.wire import Counter, capture
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ BOOT_PATIENCE = 60.0
 
 def _silent(_line: str) -> None:
     """Say nothing."""
+
+
+def lab_names() -> list[str]:
+    """The labs that there are on this machine."""
+    return sorted(each.name for each in LABS.iterdir()) if LABS.exists() else []
 
 
 class Lab:

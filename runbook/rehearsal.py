@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lab import AskedWronglyError, Lab, LabError
+from lab import AskedWronglyError, Lab, LabError, lab_names
 from lab.rehearse import how_to_go_on, rehearse
 from runbook.errors import RunbookError, UsageError
 
@@ -58,9 +58,14 @@ def lab_down(name: str) -> None:
 
 
 def lab_status(name: str) -> None:
-    """Print a line for each host."""
+    """Print a line for each host; raises UsageError where there is no such lab."""
     with _in_a_sentence():
-        for host in Lab(name).status():
+        lab = Lab(name)
+        if not lab.directory.exists():
+            labs = ", ".join(lab_names())
+            there = f"there are: {labs}" if labs else "there is none"
+            raise UsageError(f"there is no lab {name!r}; {there}", hint=f"runbook lab up --name {name} makes it")
+        for host in lab.status():
             _print(f"{host['host']:6} {host['release']:9} {'up' if host['up'] else 'down':5} {host['login']}")
 
 

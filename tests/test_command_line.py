@@ -29,6 +29,7 @@ MISTAKES = [
     ("forget --yes --older-than 999999999", "'999999999' is no number of days", "--older-than 90"),
     ("log", "there is no log beside sites.yaml yet", "runbook audit"),
     ("lab up --name A_b", "A lab's name is made of a-z", "as the sentence says"),
+    ("lab status --name never-was", "there is no lab 'never-was'; there ", "runbook lab up --name never-was makes it"),
     ("lab up --release home", "--release home is not HOST=RELEASE", "such as --release home=bookworm"),
 ]
 

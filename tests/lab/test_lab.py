@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from lab_traces import traces_of
 
 from lab import Lab, LabError, processes, services
 from lab.layout import CA, NAMESPACES
-from runbook.rehearsal import lab_down
+from runbook.errors import UsageError
+from runbook.rehearsal import lab_down, lab_status
 
 pytestmark = pytest.mark.lab
 
@@ -155,6 +157,12 @@ def test_down_where_there_is_no_lab_does_nothing() -> None:
     assert traces_of(f"none-{os.getpid()}") == set()
 
 
-def test_one_that_is_not_there_is_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_is_not_there_is_said_to_be_none(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab_down("never-was")
     assert capsys.readouterr().out == "there is no lab 'never-was'\n"
+    with pytest.raises(UsageError, match=rf"^there is no lab 'never-was'; there are: .*\b{re.escape(lab.name)}\b"):
+        lab_status("never-was")
+    lab_status(lab.name)
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [
+        [host, release, "up"] for host, release in lab.releases.items()
+    ]
