@@ -54,7 +54,7 @@ def test_one_file_that_may_not_be_read_is_named() -> None:
     assert finding.verdict is Verdict.DRIFT
     assert finding.change is not None
     assert finding.change.summary.startswith("let swanctl read /etc/swanctl/private/home.example.org.key: ")
-    assert "+ /etc/swanctl/** r," in finding.change.diff
+    assert "+/etc/swanctl/** r," in finding.change.diff
 
 
 def test_a_line_of_ours_that_was_never_loaded_is_loaded() -> None:

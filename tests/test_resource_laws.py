@@ -293,6 +293,19 @@ def test_other_lines_than_a_blocks_are_never_touched(
         assert path.read_bytes() == above + block + below
 
 
+def test_of_a_block_only_what_differs_is_shown(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    lines = [f"value{each} = {each}" for each in range(9)]
+    (host.root / "theirs").write_text("\n".join(["above", BEGIN, *lines, END, "below"]))
+    lines[4] = "value4 = another"
+    wanted = Block(str(host.root / "theirs"), "".join(f"{each}\n" for each in lines))
+    (finding,) = host.look(step("ours", {host.name: [wanted]}))
+    assert finding.change
+    shown = finding.change.diff.splitlines()
+    assert [each for each in shown[2:] if each[0] in "+-"] == ["-value4 = 4", "+value4 = another"]
+    assert [each for each in shown[2:] if each[0] == " "] == [f" value{each} = {each}" for each in (1, 2, 3, 5, 6, 7)]
+
+
 def test_a_block_whose_markers_are_no_pair_is_left_alone(scratch: Callable[[], Scratch]) -> None:
     """Or all lines to the end of the file would count as ours."""
     for text in (f"a\n{BEGIN}\nb\nc\n", f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"):

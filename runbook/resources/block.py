@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from runbook.resources.file import unified
 from runbook.script import embed, quote
 from runbook.step import Change, Finding, Part
 
@@ -60,14 +61,13 @@ class Block(Part):
         """What makes the block as wanted where `there` is the one pair of markers with their lines, or nothing."""
         reload = f"\n{self.reload}" if self.reload else ""
         path = f"path=$(readlink -m -- {quote(self.path)})\n"
-        lines = [*(f"- {each}" for each in there.splitlines()), *(f"+ {each}" for each in self._wanted.splitlines())]
         return Change(
             summary=f"{self._verb(there)} our lines in {self.path}",
             save=f'{path}rb_save "$path"',
             apply=f"{path}{_block(self._wanted)}{_APPLY}{reload}",
             undo=f"{path}{_block(there)}{_UNDO}",
             settle=f'{path}rb_tidy "$path"{reload}',
-            diff="\n".join(lines),
+            diff=unified(there, self._wanted, self.path),
         )
 
     def _verb(self, there: str) -> str:
