@@ -33,6 +33,7 @@ server {
 }
 """
 OF_NGINX = re.compile(r"nginx|apt|acme-challenge|/var/www")
+INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get -qy -o Dpkg::Options::=--force-confold install"
 LISTS = "cd /var/lib/apt/lists && ls"
 OF_ALL_PACKAGES = {"file:/var/lib/dpkg/status", "file:/var/lib/apt/extended_states"}
 
@@ -44,9 +45,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Produ
     lab.down()
     lab.up(print)
     lab.root("home", "apt-get -q update")
-    lab.root("vps4", "apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -qy install nginx")
-    lab.root("vps4", f"cat >/etc/nginx/sites-available/shop <<'END'\n{SHOP}END")
-    lab.root("vps4", "ln -s ../sites-available/shop /etc/nginx/sites-enabled/shop; systemctl restart nginx")
+    open_shop(lab)
     for made in nginx_repository.served(lab, tmp_path_factory.mktemp("repository")):
         made.new_key("right")
         made.new_key("wrong")
@@ -57,6 +56,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Produ
         stated(product, made.section)
         yield product, made
     lab.down()
+
+
+def open_shop(lab: Lab) -> None:
+    """Have Debian's nginx serve it on vps4."""
+    lab.root("vps4", f"apt-get -q update; {INSTALL} nginx")
+    lab.root("vps4", f"cat >/etc/nginx/sites-available/shop <<'END'\n{SHOP}END")
+    lab.root("vps4", "ln -s ../sites-available/shop /etc/nginx/sites-enabled/shop; systemctl restart nginx")
 
 
 def stated(product: Product, section: str) -> None:
@@ -117,19 +123,25 @@ def test_what_was_refused_has_left_nothing_behind(
     assert shop(product) == "the shop"
 
 
-def test_modules_of_the_nginx_that_is_there_are_named_and_nothing_is_touched(product: Product, refused: Run) -> None:
+@pytest.mark.parametrize("host", ["vps4", pytest.param("home", marks=pytest.mark.slow)])
+def test_modules_of_the_nginx_that_is_there_are_named_and_nothing_is_touched(
+    product: Product, before: dict[str, dict[str, str]], refused: Run, host: str
+) -> None:
     assert refused.code == 1
-    product.lab.root("vps4", nginx_repository.MODULES)
-    before = pictures(product)
-    assert ("nginx", "vps4", "modules of the nginx that is there") in product.audit().not_in_order
+    product.lab.root(host, f"{INSTALL} nginx\n{nginx_repository.MODULES}")
+    there = pictures(product)
+    assert ("nginx", host, "modules of the nginx that is there") in product.audit().not_in_order
     done = product.apply()
     assert done.code == 1
-    failed = next(each for each in done.document["failures"] if each["target"] == "vps4" and each["step"] == "nginx")
+    failed = next(each for each in done.document["failures"] if each["target"] == host and each["step"] == "nginx")
     told = told_as(failed, catalogue.NGINX_MODULES)
     assert told["error"].startswith("libnginx-mod-http-echo nginx-full: ")
     assert "apt-get remove libnginx-mod-http-echo nginx-full; " in told["hint"]
-    assert snapshot.diff(before["vps4"], pictures(product)["vps4"]) == []
-    product.lab.root("vps4", "apt-get -qy purge libnginx-mod-http-echo nginx-full python3-certbot-nginx")
+    assert snapshot.diff(there[host], pictures(product)[host]) == []
+    product.lab.root(host, "apt-get -qy purge libnginx-mod-http-echo nginx-full python3-certbot-nginx")
+    if host == "home":
+        product.lab.root(host, "apt-get -qy purge nginx nginx-common; rm -r /var/www")
+    assert snapshot.diff(before[host], pictures(product)[host]) == []
 
 
 @pytest.fixture(scope="module")
@@ -189,20 +201,31 @@ def test_taken_back_each_has_what_it_had(
     assert shop(product) == "the shop"
 
 
-def test_a_repository_of_the_admins_own_is_left_as_it_is(repository: tuple[Product, Repository], left: Run) -> None:
+@pytest.mark.parametrize("host", ["home", pytest.param("vps4", marks=pytest.mark.slow)])
+def test_a_repository_of_the_admins_own_is_left_as_it_is(
+    repository: tuple[Product, Repository], left: Run, host: str
+) -> None:
     product, made = repository
     assert left.code == 0
-    made.name_by_hand(product.lab, "home")
-    product.lab.root("home", "DEBIAN_FRONTEND=noninteractive apt-get -qy install nginx")
-    assert version(product, "home") == f"{VERSION}-1~trixie"
+    made.name_by_hand(product.lab, host)
+    if host == "vps4":  # where the other nginx includes it as well
+        product.lab.root(host, "ln -s ../sites-available/shop /etc/nginx/conf.d/shop.conf")
+    product.lab.root(host, f"{INSTALL} nginx")
+    codename = product.lab.releases[host]
+    assert version(product, host) == f"{VERSION}-1~{codename}"
     done = product.apply()
     assert done.code == 0, done.err
-    assert ("nginx", "home", "packages nginx") not in done.changed
-    assert version(product, "home") == f"{VERSION}-1~trixie"
-    assert product.lab.root("home", "ls /etc/apt/sources.list.d").stdout == "by-hand.sources\n"
+    assert ("nginx", host, "packages nginx") not in done.changed
+    assert version(product, host) == f"{VERSION}-1~{codename}"
+    assert product.lab.root(host, "ls /etc/apt/sources.list.d").stdout == "by-hand.sources\n"
+    assert shop(product) == "the shop"
     assert product.audit().code == 0
     product.run("rollback", "--step", "nginx", "--yes")
-    product.lab.root("home", "apt-get -qy purge nginx; rm /etc/apt/sources.list.d/by-hand.sources; apt-get update")
+    assert version(product, host) == f"{VERSION}-1~{codename}"
+    gone = "rm /etc/apt/sources.list.d/by-hand.sources; apt-get -qy purge nginx nginx-common; apt-get -q update"
+    product.lab.root(host, gone)
+    if host == "vps4":
+        open_shop(product.lab)
 
 
 @pytest.fixture(scope="module")
