@@ -19,7 +19,7 @@ from runbook.errors import StepError
 from runbook.resources.block import Block
 from runbook.resources.file import Absent, Directory, File
 from runbook.resources.package import Packages
-from runbook.resources.service import Masked, Service
+from runbook.resources.service import LINKS_BACK, Masked, Service
 from runbook.script import PRELUDE, Reading, quote
 from runbook.step import Change, Finding, Part, Verdict
 from steps import pki, vault
@@ -252,7 +252,7 @@ SERVICES = {
     "disabled inactive": ("drift", "systemctl disable --quiet u >&2\nsystemctl stop u >&2"),
     "masked inactive": ("drift", "systemctl mask --quiet u >&2\nsystemctl stop u >&2"),
     "static inactive": ("drift", "systemctl stop u >&2"),
-    "not-found inactive": ("absent", "systemctl disable --quiet --now u 2>/dev/null || true"),
+    "not-found inactive": ("absent", f"systemctl disable --quiet --now u 2>/dev/null || true{LINKS_BACK}"),
 }
 
 

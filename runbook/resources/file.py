@@ -146,12 +146,13 @@ class Absent(Part):
     def _remove(self, state: str, coming: str) -> Change:
         path = quote(self.path)
         # a package that came takes its file with it when it goes, and whatever stood in its place: that comes back last
+        # as well; first, lest the directory be empty, which would go, too
         undone = '"$image/undone.$index"'
         return Change(
             summary=f"move {self.path} out of the way{coming}",
             save=f"rb_save {path}",
             apply=f"rb_remove {path}",
-            undo=f": >{undone}" if self.follows else f"rb_restore {path}",
+            undo=f"rb_restore {path}" + (f"\n: >{undone}" if self.follows else ""),
             settle=f"[ ! -e {undone} ] || rb_restore {path}\nrb_tidy {path}",
             diff=f"--- {self.path}\n- {state}",
         )

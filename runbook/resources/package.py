@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runbook.resources.remains import BROUGHT_REMAINS, GIVE_BACK_REMAINS, NOTE_REMAINS, SEEN_REMAINS
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
 
@@ -21,42 +22,51 @@ OPTIONS = "--no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::O
 
 CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --configure -a --force-confdef --force-confold"
 
-LEFT = """\
+LEFT = f"""\
 while read -r path; do
     made="$image/left.$index.$(printf %s "$path" | tr / _)"
     if [ -d "$path" ]; then rmdir --ignore-fail-on-non-empty -- "$path"
     elif [ ! -e "$made" ] || sha256sum <"$path" 2>/dev/null | cmp -s - "$made"; then rm -f -- "$path"; fi
 done <"$image/left.$index"
-"""
-"""Takes away what the packages left behind, where it was not there before and is as they made it.
+{GIVE_BACK_REMAINS}"""
+"""Takes away what the packages left behind, where it was not there before and is as they made it; gives back what lay
+there of them.
 Of an installation that was cut off there is no record of how they made it: nothing but it was there to make it."""
 
-SEEN = """\
+SEEN = f"""\
 while read -r path; do
     [ ! -f "$path" ] || sha256sum <"$path" >"$image/left.$index.$(printf %s "$path" | tr / _)"
 done <"$image/left.$index"
-"""
+{SEEN_REMAINS}"""
 """Remembers how the packages made what they will leave behind."""
 
 _UNDO = f"""\
 ours=$(while read -r name; do
     case $(dpkg-query -W -f '${{db:Status-Status}}' "$name" 2>/dev/null) in ''|not-installed) ;; *) echo "$name" ;; esac
 done <"$image/added.$index")
+way=purge # takes the configuration along, and all that lies beside it: not where that was there before
+if grep -qxF -f "$image/remains.$index" "$image/added.$index"; then way=remove; fi
 if [ -n "$ours" ]; then
     # shellcheck disable=SC2086 # a list of names
-    going=$({APT} -s purge -- $ours | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')
+    going=$({APT} -s "$way" -- $ours | sed -n -E 's/^(Purg|Remv) ([^ ]*).*/\\2/p')
     others=$(printf '%s\\n' "$going" | grep -vxF "$ours" || true)
     if [ -z "$others" ]; then
         # shellcheck disable=SC2086 # a list of names
-        {APT} purge -- $ours >&2
+        {APT} "$way" -- $ours >&2
     else
         echo "these need what is to go, and stay with it: $others" >&2
         # dpkg takes away nothing but what it is told to, and leaves what others need
         # shellcheck disable=SC2086 # a list of names
-        DEBIAN_FRONTEND=noninteractive dpkg --purge -- $ours >&2 || true
+        DEBIAN_FRONTEND=noninteractive dpkg "--$way" -- $ours >&2 || true
     fi
-fi"""
-"""Purges what this very change installed, and nothing that the admin has installed since."""
+fi
+rest=$(while read -r name; do
+    case $(dpkg-query -W -f '${{db:Status-Status}}' "$name" 2>/dev/null) in config-files) echo "$name" ;; esac
+done <"$image/added.$index" | grep -vxF -f "$image/remains.$index" || true)
+# shellcheck disable=SC2086 # a list of names
+[ -z "$rest" ] || {APT} purge -- $rest >&2"""
+"""Takes away what this very change installed, and nothing that the admin has installed since; of a package that was
+gone but for its configuration, all but that."""
 
 TAKE_AWAY = f"{_UNDO}\n{LEFT}"
 
@@ -131,9 +141,7 @@ done"""
         only = _ONLY_THESE_GO.format(simulated=f"{APT} -s {install}", going=either(going)) if going else ""
         return Change(
             summary=f"install {' '.join(missing)}" + f" in place of {' '.join(going)}" * bool(going),
-            save=': >"$image/added.$index"; : >"$image/left.$index"'
-            + "".join(note_absent(path) for path in self.leaves)
-            + self._note(going),
+            save=noting(self.leaves) + self._note(going),
             apply=(
                 f"{APT} update >&2\n"
                 f"{self._first()}"
@@ -145,7 +153,7 @@ done"""
                 f"{APT} {install} >&2 || {{ {CONFIGURE} >&2; {APT} {install} >&2; }}\n"
                 f'{SEEN}rm -f -- "$image/open.$index"'
             ),
-            undo=f'{CONFIGURE} >&2 || true\n{self._undo(going)}rm -f -- "$image/open.$index"',
+            undo=f'{CONFIGURE} >&2 || true\n{BROUGHT_REMAINS}{self._undo(going)}rm -f -- "$image/open.$index"',
             irreversible="the system users and groups that Debian's packages make stay when they are purged",
             diff="\n".join(
                 [
@@ -173,6 +181,7 @@ def either(names: Iterable[str]) -> str:
     return " ".join(f"-e {quote(name)}" for name in names)
 
 
-def note_absent(path: str) -> str:
-    """Shell that notes a path that is not there yet."""
-    return f'\n[ -e {quote(path)} ] || echo {quote(path)} >>"$image/left.$index"'
+def noting(leaves: Iterable[str]) -> str:
+    """Shell that notes, beforehand, which of these paths are not there yet, and what lies there of other packages."""
+    absent = "".join(f'[ -e {quote(path)} ] || echo {quote(path)} >>"$image/left.$index"\n' for path in leaves)
+    return f': >"$image/added.$index"; : >"$image/left.$index"\n{absent}{NOTE_REMAINS}'

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from runbook.resources.package import APT, CONFIGURE, LEFT, OPTIONS, SEEN, TAKE_AWAY, Packages, note_absent
+from runbook.resources.package import APT, CONFIGURE, LEFT, OPTIONS, SEEN, TAKE_AWAY, Packages, noting
 from runbook.resources.package_from import KEEP, NOTE, STAY, UNPACK, trying, words
+from runbook.resources.remains import BROUGHT_REMAINS
 from runbook.script import quote
 from runbook.step import Change
 
@@ -22,13 +23,6 @@ elsewhere() { # NAME URL: whether the version that is installed is to be had fro
         ours && $2 != url && $2 != "/var/lib/dpkg/status" { found = 1 }
         END { exit !found }'
 }"""
-
-_NOTE_REMAINS: Final = """
-for name in $names; do
-    case $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) in config-files) echo "$name" ;; esac
-done >"$image/remains.$index"
-"""
-"""Notes which packages are gone but for their configuration: that is not to go with what comes."""
 
 _OTHERS: Final = f"""
 rest=$image/rest.$index # apt's sources without that repository: it need not answer any more
@@ -48,7 +42,7 @@ _INSTALL: Final = f"""
 : >"$image/open.$index"
 # shellcheck disable=SC2086 # a list of names
 {APT} "$@" -s install {OPTIONS} --no-remove --allow-downgrades -- $coming |
-    sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' | grep -vxF -f "$image/remains.$index" >"$image/added.$index" || true
+    sed -n 's/^Inst \\([^ ]*\\) (.*/\\1/p' >"$image/added.$index"
 sync -- "$image/added.$index" "$image/open.$index"
 # shellcheck disable=SC2086 # the same
 {APT} "$@" install {OPTIONS} --no-remove --allow-downgrades -- $coming >&2
@@ -79,14 +73,15 @@ done
 sed -n 's/ auto$//p' "$image/gone.$index" | xargs -r apt-mark auto >&2
 {{ printf '%s\\n' "$came" && configured; }} | sed 'p; s/$/.dpkg-dist/' | grep -vxF -f "$image/etc.$index" |
     xargs -r rm -f --
-while read -r name; do # its own script for that would take along what is another package's by now
+grep -vxF -f "$image/remains.$index" "$image/added.$index" | while read -r name; do
+    # its own script for that would take along what is another package's by now
     case $(dpkg-query -W -f '${{db:Status-Status}}' "$name" 2>/dev/null) in
         config-files)
             rm -f -- "/var/lib/dpkg/info/$name.postrm" && dpkg --purge -- "$name" >&2 </dev/null
             echo PURGE | debconf-communicate "$name" >/dev/null 2>&1 || true
             ;;
     esac
-done <"$image/added.$index"
+done
 kept | while IFS= read -r path; do
     [ -e "$path" ] || cp -a -- "$image/conf.$index$path" "$path"
 done
@@ -126,11 +121,10 @@ done"""
         names = " ".join(self.names)
         change = Change(
             summary=f"install {names} from the host's other repositories, in place of that from {self.origin}",
-            save=f"{self._words()}fills=\n{NOTE}{_NOTE_REMAINS}"
-            ': >"$image/added.$index"; : >"$image/left.$index"' + "".join(note_absent(path) for path in self.leaves),
+            save=f"{self._words()}fills=\n{NOTE}{noting(self.leaves)}",
             apply=f"{self._words()}{_OTHERS}{UNPACK}{trying(self.trial, '$coming')}{STAY}{KEEP}{_INSTALL}",
             undo=(
-                f"{CONFIGURE} >&2 || true\n{self._words()}{STAY}"
+                f"{CONFIGURE} >&2 || true\n{BROUGHT_REMAINS}{self._words()}{STAY}"
                 f'if grep -qs "=" "$image/gone.$index"; then\n{_RETURN}else\n{TAKE_AWAY}fi\n'
                 'rm -rf -- "$image/rest.$index" "$image/open.$index"'
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runbook.script import quote
 from runbook.step import Change, Finding, Part
@@ -41,6 +41,7 @@ class Service(Part):
                 f"systemctl unmask {unit} 2>/dev/null || true\n"
                 f"systemctl enable --quiet {unit} >&2\nsystemctl {start} {unit} >&2"
             ),
+            save=_keep_links(self.unit),
             undo=_undo(self.unit, found),
             diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} enabled active",
         )
@@ -71,6 +72,7 @@ class Masked(Part):
         change = Change(
             summary=f"mask {self.unit} ({_words(found)})",
             apply=f"systemctl mask --quiet --now {unit} 2>/dev/null || systemctl mask --quiet {unit} >&2",
+            save=_keep_links(self.unit),
             undo=f"systemctl unmask --quiet {unit} >&2\n{_undo(self.unit, found)}",
             diff=f"- {self.unit} {found.text.strip()}\n+ {self.unit} masked inactive",
         )
@@ -105,12 +107,25 @@ def _words(found: Reading) -> str:
     return f"it is {enabled} and {active}"
 
 
+def _keep_links(unit: str) -> str:
+    """Shell that keeps what has a unit start at boot, which a package that is removed and not purged leaves behind."""
+    find = f"find /etc/systemd/system -type l -lname {quote(f'*/{unit}')} -printf '%p %l\\n'"
+    return f'{find} >"$image/links.$index"'
+
+
+LINKS_BACK: Final = """
+while read -r path to; do
+    [ -L "$path" ] || { mkdir -p -- "$(dirname -- "$path")" && ln -s -- "$to" "$path"; }
+done <"$image/links.$index\""""
+"""Puts them back, as a unit is disabled that is not there any more, or was not: that would take them away."""
+
+
 def _undo(unit: str, found: Reading) -> str:
     """Shell that gives a unit the states found."""
     name = quote(unit)
     enabled, active = (*found.text.split(), "", "")[:2]
     if enabled == "not-found":
-        return f"systemctl disable --quiet --now {name} 2>/dev/null || true"
+        return f"systemctl disable --quiet --now {name} 2>/dev/null || true{LINKS_BACK}"
     start = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(enabled, "")
     lines = [f"systemctl {start} --quiet {name} >&2"] if start else []
     lines.append(f"systemctl {'start' if active == 'active' else 'stop'} {name} >&2")
