@@ -113,12 +113,8 @@ class Connection(Section):
         loading = [each for each in ours if each.key.startswith("loaded connection ")]
         described = [each for each in ours if each not in loading]
         named = set(facts.get("named_authorities", "").split())
-        after = next((each.after for each in ours if isinstance(each, Later)), "")
-        unneeded = [Later(each.kind, each.path, after) if after else each for each in earlier]
-        outdated = [
-            *self._unnamed(site, authorities, named),
-            *unneeded,
-        ]  # charon could have loaded none of before without
+        # what charon could not have loaded the connections of before without goes once they are described anew
+        outdated = [*self._unnamed(site, authorities, named), *_unneeded(earlier, ours)]
         return [*by_hand, *elsewhere, rule, *described, *outdated, *loading]
 
     def reads(self, target: str) -> Sequence[str]:

@@ -52,9 +52,7 @@ class Sysctl(Part):
         change = Change(
             summary=f"set {self.name} from {have} to {self.value}",
             save=self._save(),
-            apply=_put_back(quote(self.kept))
-            if self.kept
-            else f"printf '%s\\n' {quote(self.value)} >{quote(self.path)}",
+            apply=_put_back(quote(self.kept)) if self.kept else self._set(),
             undo=_put_back('"$image/kept.$index"'),
             diff=f"- {self.name} = {have}\n+ {self.name} = {self.value}",
             risky=True,
