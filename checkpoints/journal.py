@@ -88,6 +88,10 @@ class Journal:
         """The last checkpoint of each (step, target)."""
         return {(each.step, each.target): each for each in self.checkpoints}
 
+    def undone(self) -> frozenset[str]:
+        """The before-images of which something was undone, on whatever target: a host may have had two names."""
+        return frozenset(each.image for each in self.checkpoints if each.state is State.UNDONE)
+
     def unsettled(self) -> dict[tuple[str, str], Checkpoint]:
         """Those of the last checkpoints that say of a step that it was cut off, or failed."""
         return {key: each for key, each in self.latest().items() if each.state in {State.INTENT, State.FAILED}}

@@ -80,6 +80,16 @@ def test_an_address_that_the_admins_files_give_stays_as_they_give_it(
     assert not in_order(look(target, [OURS]))
 
 
+def test_an_address_that_the_admins_files_give_in_a_larger_network_is_left_alone(
+    host: Namespace, tmp_path: Path
+) -> None:
+    host.sh("ip -6 address add fdd7:5938:e2e6:1::1/48 dev d0 nodad")
+    wanted = Address(IPv6Interface("fdd7:5938:e2e6:1::1/64"), "d0", detected=True)
+    (finding,) = look(Target(host, str(tmp_path / "images")), [wanted])
+    assert (finding.verdict, finding.change) == (Verdict.UNKNOWN, None)
+    assert "write that in sites.yaml" in finding.note
+
+
 def test_an_address_that_the_admins_files_give_is_no_duplicate(host: Namespace, tmp_path: Path) -> None:
     with Namespace(tmp_path) as other:
         host.sh(f"ip link set d1 netns {other.name}")

@@ -50,7 +50,10 @@ def known(host: Scratch) -> list[str]:
 
 def going(host: Scratch, but: str) -> Step:
     """Nothing of any name but this; what the admin's daemons read is in `conf.d`."""
-    told = [replace(EarlierName.of(each), read_by=(str(host.root / "conf.d"),)) for each in known(host)]
+    told = [
+        replace(EarlierName.of(each), strongswan=(str(host.root / "conf.d"),), elsewhere=str(host.root / "conf.d"))
+        for each in known(host)
+    ]
     return step("connection", {host.name: [each for each in told if but not in each.path]})
 
 
@@ -140,7 +143,7 @@ def test_what_was_there_before_or_was_changed_since_is_the_admins(scratch: Calla
     ("text", "stays"),
     [
         ("local {\n    certs = old.example.org.pem\n}\n", True),
-        ("ssl_certificate /etc/ssl/old.example.org/old.example.org.pem;\n", True),
+        ("local {\n    id = old.example.org\n}\n", True),
         ("# certs = old.example.org.pem\n", False),
         (f"{MANAGED}made from sites.yaml\ncerts = old.example.org.pem\n", False),
         ("", False),
@@ -158,10 +161,23 @@ def test_what_a_file_of_the_admins_names_stays_and_that_is_said(
     if not text:
         ours = Block(str(named), "leftcert = /etc/ssl/old.example.org/old.example.org.pem\n")
         host.apply(step("other", {host.name: [ours]}), "2-other")
-    key, leaf = host.look(going(host, "new.example.org"))
+    for finding in host.look(going(host, "new.example.org")):
+        assert (finding.change is None) is stays, "a key is found by strongSwan without being named"
+        assert (str(named) in finding.note) is stays
+
+
+def test_what_another_program_is_told_of_by_its_file_stays_alone(scratch: Callable[[], Scratch]) -> None:
+    host = scratch()
+    host.apply(credentials(host, "old.example.org"), "1-credentials")
+    (host.root / "postfix").mkdir()
+    (host.root / "elsewhere").write_text("smtpd_tls_cert_file = /etc/ssl/old.example.org/old.example.org.pem\n")
+    (host.root / "postfix" / "main.cf").symlink_to(host.root / "elsewhere")
+    nowhere, theirs = str(host.root / "swanctl"), str(host.root / "postfix")
+    told = [replace(EarlierName.of(each), strongswan=(nowhere,), elsewhere=theirs) for each in known(host)]
+    key, leaf = host.look(step("connection", {host.name: told}))
     assert key.change
-    assert (leaf.change is None) is stays
-    assert (str(named) in leaf.note) is stays
+    assert leaf.change is None
+    assert "main.cf names it" in leaf.note
 
 
 def test_only_what_no_present_site_needs_is_of_an_earlier_name() -> None:

@@ -43,4 +43,7 @@ def test_one_that_is_there_under_another_name_is_not_left_behind(tmp_path: Path)
     one, two = hosts = [Scratch(tmp_path, name) for name in ("one", "two")]
     carry_out(writes(hosts), hosts, tmp_path)
     two.name = two.target.name = "office"
-    assert run(writes([one, two]), [one, two], tmp_path).left_behind() == []
+    renamed = run(writes([one, two]), [one, two], tmp_path)
+    assert renamed.left_behind() == []
+    renamed.rollback("a", renamed.images())
+    assert run(writes([one, two]), [one, two], tmp_path).left_behind() == [], "nor is it, once all is taken back there"

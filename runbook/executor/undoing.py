@@ -78,6 +78,7 @@ def left_behind(run: Run) -> list[str]:
     for (_, target), last in run.journal.latest().items():
         if target not in run.targets and last.image and last.state is not State.UNDONE:
             applied.setdefault(target, set()).add(last.image)
+    applied = {target: names for target, names in applied.items() if names.isdisjoint(run.journal.undone())}
     if not applied or run.unread or not run.scope.issuperset(run.targets):
         return []
     present = {image.name for found in images(run).values() for image in found}

@@ -55,7 +55,8 @@ class Address(Part):
             return self.in_order()
         words = own[0] if own else []
         wanted = self._as_in(words) if words else self.address
-        if words and wanted.version == 4 and ip_interface(words[2]).network.prefixlen < wanted.network.prefixlen:  # noqa: PLR2004 - IPv4
+        larger = bool(words) and ip_interface(words[2]).network.prefixlen < wanted.network.prefixlen
+        if larger and (wanted.version == 4 or self.detected):  # noqa: PLR2004 - IPv4
             return self.unknown(f"{self.interface} has it as {words[2]}: write that in sites.yaml, or change it there")
         device = quote(self.interface)
         change = Change(

@@ -11,7 +11,8 @@ dpkg-query -W -f '${db:Status-Status}\\n${Conffiles}\\n' |
     sed 'p; s/$/.dpkg-dist/' >"$image/paths.$index"
 mkdir -- "$image/remained.$index"
 while read -r path; do
-    [ ! -e "$path" ] || cp -a --parents -- "$path" "$image/remained.$index"
+    # a link may lead nowhere; paths begin with a slash, and those cp takes from / alone, where the script is
+    if [ -e "$path" ] || [ -L "$path" ]; then cp -a --parents -- "$path" "$image/remained.$index"; fi
 done <"$image/paths.$index"
 """
 """Notes which packages those are, and keeps their configuration files: what is installed may bring others."""
@@ -38,7 +39,7 @@ while read -r path; do
     if [ -e "$path" ] && [ -e "$image/installed.$index" ] &&
         ! sha256sum -- "$path" | grep -qxF -f "$image/installed.$index"
     then :
-    elif [ ! -e "$was" ]; then rm -f -- "$path"
+    elif [ ! -e "$was" ] && [ ! -L "$was" ]; then rm -f -- "$path"
     else
         new=$(rb_beside "$path")
         rb_note "$new"

@@ -115,7 +115,7 @@ def _keep_links(unit: str) -> str:
 
 LINKS_BACK: Final = """
 while read -r path to; do
-    [ -L "$path" ] || { mkdir -p -- "$(dirname -- "$path")" && ln -s -- "$to" "$path"; }
+    [ -L "$path" ] || [ -e "$path" ] || { mkdir -p -- "$(dirname -- "$path")" && ln -s -- "$to" "$path"; }
 done <"$image/links.$index\""""
 """Puts them back, as a unit is disabled that is not there any more, or was not: that would take them away."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 _FACT: Final = "credentials_made"
 FACTS: Final = made_facts(_FACT, ("key", "credentials"), ("connection",), ("private key /", "file /"))
 """The fact `credentials_made`: the keys and the certificates on the host that are ours, of whatever name."""
-_READ_BY: Final = ("/etc/swanctl", "/etc/ipsec.conf", "/etc/ipsec.secrets", "/etc/ipsec.d", "/etc/nginx")
-"""Where an admin may have something of their own use them."""
+_STRONGSWAN: Final = ("/etc/swanctl", "/etc/ipsec.conf", "/etc/ipsec.secrets", "/etc/ipsec.d")
+_SUFFIXES: Final = re.compile(r"(\.chained)?\.(key|pem|der)$")
 
 
 def of_earlier_names(site: Site, facts: Mapping[str, str]) -> Sequence[EarlierName]:
@@ -38,12 +39,14 @@ def of_earlier_names(site: Site, facts: Mapping[str, str]) -> Sequence[EarlierNa
 class EarlierName(Part):
     """A key or a certificate that nothing is to be left of; whoever has made it can undo its making after that.
 
-    One that a file of the admin's names is in use by something that is not ours, and stays.
+    One that a file of the admin's names is in use by something that is not ours, and stays. Of strongSwan's it need
+    name no file: a connection that has the certificate, or is known by its name, uses the key that lies there, too.
     """
 
     kind: str
     path: str
-    read_by: tuple[str, ...] = _READ_BY
+    strongswan: tuple[str, ...] = _STRONGSWAN
+    elsewhere: str = "/etc"
 
     @classmethod
     def of(cls, key: str) -> EarlierName:
@@ -58,15 +61,27 @@ class EarlierName(Part):
 
     def probe(self) -> str:
         """Its state, without a digest; and which file of the admin's has its name, lines of ours and remarks apart."""
-        path, name = quote(self.path), quote(PurePosixPath(self.path).name)
+        path, file = quote(self.path), PurePosixPath(self.path).name
+        # what only permits to read it does not need it
+        search = "grep -RlsF -D skip --exclude-dir=apparmor.d --exclude-dir=alternatives"
+        stem = quote(_SUFFIXES.sub("", file))
+        strongswan = " ".join(map(quote, self.strongswan))
         return f"""\
 state=$(rb_state {path} | cut -d ' ' -f -3)
 printf '%s\\n' "$state"
 [ "$state" != absent ] || exit 0
-grep -rlsF -e {name} -- {" ".join(map(quote, self.read_by))} | sort | while IFS= read -r file; do
-    ! head -n 1 -- "$file" | grep -q '^{MANAGED}' || continue
-    ! sed '/^{BEGIN}$/,/^{END}$/d; s/#.*//' "$file" | grep -qF -e {name} || printf '%s\\n' "$file"
-done | head -n 1"""
+needs() {{ # NAME PLACE...: files of the admin's there that have the name
+    name=$1
+    shift
+    {search} -e "$name" -- "$@" | sort | while IFS= read -r file; do
+        ! head -n 1 -- "$file" | grep -q '^{MANAGED}' || continue
+        ! sed '/^{BEGIN}$/,/^{END}$/d; s/#.*//' "$file" | grep -qF -e "$name" || printf '%s\\n' "$file"
+    done
+}}
+{{
+    needs {stem} {strongswan}
+    needs {quote(file)} {quote(self.elsewhere)}
+}} | head -n 1"""
 
     def judge(self, found: Reading) -> Finding:
         """In order when nothing is there, or something else needs it."""

@@ -13,21 +13,29 @@ if TYPE_CHECKING:
 
 NAME: Final = "net.ipv4.conf.all.forwarding"
 _FACT: Final = "forwarding_before"
-_THEIRS: Final = (
+THEIRS: Final = (
     "find -L /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d /usr/lib/sysctl.d /etc/ufw "
-    "/etc/network /etc/systemd/network /run/systemd/network /etc/rc.local -type f ! -name '*ipsec-runbook*' "
-    "-exec sed 's/[#;].*//' {} + 2>/dev/null | grep -qE "
-    + quote(r"(ipv4[./](ip_forward|conf[./]all[./]forwarding)|IPForward|IPv4Forwarding)\>[^0-9a-z]*(1|yes|true|ipv4)")
+    "/etc/network /etc/systemd /run/systemd/network /etc/NetworkManager /etc/wireguard /etc/rc.local "
+    "-type f ! -name '*ipsec-runbook*' -exec sed 's/#.*//; s/^[[:space:]]*;.*//' {} + 2>/dev/null | grep -qE "
+    + quote(r"ipv4[./](ip_forward|conf[./]all[./]forwarding)|IP(v4)?Forward")
 )
-"""Whether the admin has a host forward at boot, in whatever words."""
+"""Whether the admin says at any place that is read at boot whether the host forwards, in whatever words."""
 _SET: Final = each_change(
     ["ipsec-firewall"],
     [f"sysctl {NAME}"],
-    '        if left_so; then echo "$image/kept.$number"; else echo; fi',
+    """\
+        if [ -e "$image/after.$number" ]; then
+            if left_so; then echo "$image/kept.$number"; else echo; fi
+        elif [ "$(head -n 1 "$image/before.$number")" = 0 ]; then echo "$image/kept.$number"; fi""",
 )
+"""What was cut off counts as done where it switches it on, and as not done where it takes that back."""
 FACTS: Final = f"""\
-if [ "$(cat /proc/sys/net/ipv4/conf/all/forwarding 2>/dev/null)" = 1 ] && ! {_THEIRS}; then
+if [ "$(cat /proc/sys/net/ipv4/conf/all/forwarding 2>/dev/null)" = 1 ] && ! {THEIRS}; then
     kept=$({_SET} | tail -n 1)
+    # an interface that is new may be of something that has found it on: it would be switched off with the others
+    for each in /proc/sys/net/ipv4/conf/*/forwarding; do
+        case $each in */all/*|*/default/*|*/ipsec[0-9]*) ;; *) grep -qsF "$each " "$kept" || kept= ;; esac
+    done
     [ ! -f "$kept" ] || printf '{_FACT}=%s %s\\n' "$(sed -n '1s/.* //p' "$kept")" "$kept"
 fi
 """

@@ -29,10 +29,11 @@ apt-get -qy install --no-install-recommends {OURS}
 echo '# mine' | tee -a /etc/nginx/nginx.conf >>/etc/strongswan.conf
 chmod 640 /etc/strongswan.conf
 rm /etc/nginx/fastcgi.conf
+cd /etc/nginx && mv koi-win koi-mine && ln -s koi-mine koi-win && echo '# mine' >>koi-mine
 echo 'server {{ listen 80; server_name shop.example.test; return 200 "the shop"; }}' >/etc/nginx/sites-available/shop
 apt-get -qy remove {OURS}
 """
-"""Edited, made stricter, thrown away: each is the admin's will; the shop is known to no package."""
+"""Edited, made stricter, thrown away, made a link: each is the admin's will; the shop is known to no package."""
 OLDER: Final = """\
 made=$(mktemp -d)
 dpkg-deb -R /srv/packages/nginx-common_*.deb "$made/deb"
