@@ -8,7 +8,7 @@ NOTE_REMAINS: Final = """
 dpkg-query -W -f '${db:Status-Status} ${Package}\\n' | sed -n 's/^config-files //p' >"$image/remains.$index"
 dpkg-query -W -f '${db:Status-Status}\\n${Conffiles}\\n' |
     awk '$1 ~ "^/" { if (gone) print $1; next } NF { gone = $1 == "config-files" }' |
-    sed 'p; s/$/.dpkg-dist/' >"$image/paths.$index"
+    sed 'p; s/$/.dpkg-dist/p; s/dist$/new/' >"$image/paths.$index"
 mkdir -- "$image/remained.$index"
 while read -r path; do
     # a link may lead nowhere; paths begin with a slash, and those cp takes from / alone, where the script is
@@ -20,7 +20,7 @@ done <"$image/paths.$index"
 BROUGHT_REMAINS: Final = """\
 [ -e "$image/brought.$index" ] || {
     xargs -r dpkg-query -W -f '${Conffiles}\\n' <"$image/added.$index" 2>/dev/null | awk '$1 ~ "^/" { print $1 }' |
-        sed 'p; s/$/.dpkg-dist/' | grep -xF -f "$image/paths.$index" >"$image/brought.new" || true
+        sed 'p; s/$/.dpkg-dist/p; s/dist$/new/' | grep -xF -f "$image/paths.$index" >"$image/brought.new" || true
     mv -f -- "$image/brought.new" "$image/brought.$index"
 }
 """
