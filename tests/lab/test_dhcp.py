@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from survival import Pictures
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 BY_DHCP = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n"
 AS_BY_NETPLAN = f"{BY_DHCP}LinkLocalAddressing=ipv6\n\n[DHCP]\nRouteMetric=100\nUseMTU=true\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from product import Run
     from survival import Pictures
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 IFUPDOWN, NETWORKD = "ifupdown", "systemd-networkd"
 OURS = {
@@ -90,7 +90,7 @@ def addresses_of(run: Run) -> set[tuple[str, str]]:
     return {(target, part) for step, target, part in run.not_in_order if step == "addresses" and "file /" in part}
 
 
-@pytest.mark.parametrize("to", [NETWORKD, pytest.param(IFUPDOWN, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", [NETWORKD, IFUPDOWN])
 def test_an_interface_that_has_moved_is_seen_and_its_addresses_go_along(movable: Movable, to: str) -> None:
     lab, product = movable.lab, movable.product
     if to == IFUPDOWN:
@@ -120,7 +120,6 @@ def test_an_interface_that_has_moved_is_seen_and_its_addresses_go_along(movable:
     movable.taken_back(to)
 
 
-@pytest.mark.slow
 def test_where_networkd_runs_beside_ifupdown_it_takes_nothing_of_charons_away(movable: Movable) -> None:
     """As where it has another interface: what it does not know, it takes away at each start."""
     lab, product = movable.lab, movable.product
