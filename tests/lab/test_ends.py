@@ -213,5 +213,6 @@ def test_the_laws_hold_for_an_end_that_has_moved_and_is_behind_a_nat(product: Pr
     laws.kept()
     product.lab.reboot("home")  # where it was at first, with the addresses that it had
     product.lab.root("home", "systemctl start strongswan.service")  # comes back once it has started
+    reach_both_ways(product.lab)
     in_order_by_itself(product)
     laws.undone()  # and the admin's own networking has not failed over an address of ours
