@@ -137,7 +137,7 @@ def births(trace: str) -> dict[str, int]:
         return masks[process]
 
     for process, call in lines:
-        if match := re.match(r"umask\(0?(\d+)\)", call):
+        if match := re.match(r"umask\(0?(\d+)", call):
             masks[process] = int(match[1], 8)
         elif match := re.match(r'open(?:at)?\(.*"(.+)", \S*O_CREAT\S*, 0?(\d+)', call):
             made.setdefault(match[1], int(match[2], 8) & ~mask(process))
