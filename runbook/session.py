@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from checkpoints import Journal, State
 from logs import Redactor, RunLog
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from runbook.host import Exchange
     from runbook.step import Step
     from steps.network import Network
-
-_LOOK_UP: Final = 0.2
-"""Seconds after which the main thread, whatever it waits for, looks whether it has been interrupted."""
 
 
 class Session:
@@ -102,9 +99,6 @@ class Session:
         """Begin to show progress; what changes nothing ends at once by Ctrl-C."""
         self.terminal.__enter__()
         self._interrupt = signal.signal(signal.SIGINT, self._stop_at_once)
-        # a Ctrl-C of the very moment in which the main thread begins to wait for others is not seen while it waits
-        signal.signal(signal.SIGALRM, lambda _signal, _frame: None)
-        signal.setitimer(signal.ITIMER_REAL, _LOOK_UP, _LOOK_UP)
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -117,7 +111,6 @@ class Session:
         self.terminal.__exit__()
         self._log.write("ended", error=str(error) or type(error).__name__ if error else "")
         self._log.close()
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGINT, self._interrupt)
 
     def _stop_at_once(self, _signal: int, _frame: FrameType | None) -> None:
