@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from checkpoints import Checkpoint, Journal, State
 from runbook import catalogue
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from runbook.step import Step
     from runbook.target import Target
+
+_LOOK_UP: Final = 0.2
+"""Seconds after which a wait for targets looks whether it has been interrupted."""
 
 
 class Run:
@@ -74,7 +77,12 @@ class Run:
         if not names:
             return
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            list(pool.map(guarded, names))
+            at_work = [pool.submit(guarded, name) for name in names]
+            # a Ctrl-C of the very moment in which a wait begins is seen only as it ends: so each is short
+            while wait(at_work, timeout=_LOOK_UP).not_done:
+                pass
+        for each in at_work:
+            each.result()
 
     def fail(self, target: str, step: str, error: RunbookError) -> None:
         """Keep and tell that a step, or where `step` is empty every step, has failed on a target."""
