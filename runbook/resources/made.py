@@ -46,16 +46,25 @@ def made_facts(
     not done where it takes away.
     """
     body = f"""\
-        made=$(! grep -qF {_begun(makers)} "$image/manifest" || echo made)
-        [ "$made $(head -n 1 "$image/before.$number")" != 'made absent' ] || echo "made $key"
-        if [ ! -e "$image/after.$number" ]; then [ -z "$made" ] || echo "left $key"
-        elif [ "$(head -n 1 "$image/after.$number")" != absent ] && left_so; then echo "left $key"
-        else echo "lost $key"; fi"""
-    told = """\
-{ what = $1; sub(/^[a-z]* /, ""); if (what == "made") made[$0] = 1; else left[$0] = what == "left" }
-END { for (key in made) if (left[key]) print key }"""
-    every = each_change([*makers, *takers], kinds, body, images)
-    return f"printf '{fact}=%s\\n' \"$({every} | awk {quote(told)} | sort | tr '\\n' '{_BETWEEN}')\"\n"
+        by=taken
+        ! grep -qF {_begun(makers)} "$image/manifest" || by=made
+        [ "$by" = made ] || [ -e "$image/after.$number" ] || continue
+        printf '%s\\t%s\\t%s\\t%s\\n' "$key" "$number" "$image" "$by $(head -n 1 "$image/before.$number")"
+"""
+    newest = """\
+{ newest[$1] = $0 }
+$4 == "made absent" { made[$1] = 1 }
+END { for (key in made) print newest[key] }"""
+    # the readings of the newest alone are taken: a renewal a month makes many
+    ours = f"""\
+tab=$(printf '\\t')
+{each_change([*makers, *takers], kinds, body, images)} | awk -F '\\t' {quote(newest)} | sort |
+    while IFS=$tab read -r key number image _; do
+        if [ ! -e "$image/after.$number" ]; then :
+        elif [ "$(head -n 1 "$image/after.$number")" = absent ] || ! left_so; then continue; fi
+        printf '%s{_BETWEEN}' "$key"
+    done"""
+    return f"printf '{fact}=%s\\n' \"$({ours})\"\n"
 
 
 def made(facts: Mapping[str, str], fact: str) -> list[str]:
