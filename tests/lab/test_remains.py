@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from faults import apply_until_the_power_fails
 from laws import SITES, Laws
-from product import RUNBOOK, Product
+from product import Product
 
-from lab import Lab, machine
+from lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +107,5 @@ def test_rolled_back_they_are_gone_but_for_what_lay_there(laws: Laws, applied: R
 @pytest.mark.usefixtures("applied")
 def test_so_they_are_where_the_power_has_failed_while_they_were_installed(laws: Laws) -> None:
     """The hosts are as at first, by the rollback before."""
-    lab = laws.product.lab
-    argv = [*RUNBOOK, "apply", "--file", laws.product.sites, "--yes"]
-    with lab.admin_popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-        while lab.root("home", "grep -lsz '[u]npack' /proc/[0-9]*/cmdline | grep -q .", check=False).returncode:
-            assert run.poll() is None
-        leader = machine.leader(lab.layout, "home")
-        assert leader
-        os.kill(leader, signal.SIGKILL)
-        run.communicate()
-    lab.wait_for_ssh("home")
+    apply_until_the_power_fails(laws.product.lab, laws.product.sites)
     laws.undone(FILES_AND_PACKAGES)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from faults import STEPS
+from faults import STEPS, apply_until_the_power_fails
 from product import RUNBOOK
 from survival import Ordeal
 
-from lab import Lab, machine
+from lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,20 +108,10 @@ def test_a_line_cut_at_every_exec(ordeal: Ordeal, request: pytest.FixtureRequest
 
 @pytest.mark.slow
 def test_power_cut_while_packages_are_installed(ordeal: Ordeal) -> None:
-    """No orderly reboot: apt would put that off until it is done (DPkg::Inhibit-Shutdown)."""
-    lab = ordeal.lab
     ordeal.start()
-    argv = [*RUNBOOK, "apply", "--file", ordeal.product.sites, "--yes"]
-    with lab.admin_popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-        while lab.root("home", "grep -lsz '[u]npack' /proc/[0-9]*/cmdline | grep -q .", check=False).returncode:
-            assert run.poll() is None
-        leader = machine.leader(lab.layout, "home")
-        assert leader
-        os.kill(leader, signal.SIGKILL)
-        out, _ = run.communicate()
-    assert run.returncode == 5, out
+    code, out = apply_until_the_power_fails(ordeal.lab, ordeal.product.sites)
+    assert code == 5, out
     assert "FAILED nginx on home: the line dropped" in out
-    lab.wait_for_ssh("home")
     ordeal.resume()
     ordeal.is_after()
     ordeal.goes_back()
