@@ -34,6 +34,8 @@ def run_rehearsal(name: str, releases: Mapping[str, str], *, ask: bool, json: bo
                 lab.down()
     for line in done.lines():
         say(line)
+    if not done.passed and not keep:
+        say("Its hosts are removed, and with them what was said to go on by; `runbook rehearse --keep` leaves them up.")
     if json:
         print(done.as_json())  # noqa: T201 - same
     return 0 if done.passed else done.exit_code or 1

@@ -9,6 +9,8 @@ import subprocess
 import pytest
 
 from lab import Lab, LabError, commands, content, image, layout, snapshot
+from lab.rehearse import Rehearsal
+from runbook import rehearsal
 
 
 def test_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +74,15 @@ def test_scripts_are_sound(script: str) -> None:
         ["shellcheck", "--shell=sh", "-"], input=script, capture_output=True, text=True, check=False
     )
     assert checked.stdout == ""
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_rehearsal_that_did_not_pass_says_whether_its_hosts_are_still_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, keep: bool
+) -> None:
+    stopped = Rehearsal(4, 1.0, {}, {}, [], [], 0, 0)
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_, **__: stopped)
+    monkeypatch.setattr(rehearsal, "how_to_go_on", lambda *_: [])
+    monkeypatch.setattr(Lab, "down", lambda _: None)
+    assert rehearsal.run_rehearsal("none", {}, ask=False, json=False, keep=keep) == 4
+    assert ("hosts are removed" in capsys.readouterr().out) is not keep
