@@ -71,6 +71,12 @@ class Person:
             assert self._more(), f"it ended without {text!r}:\n{self.screen}"
         self._since = found
 
+    def rests(self) -> None:
+        """Wait until the process waits for somebody: a signal that comes just before is seen with the next key only."""
+        deadline = time.monotonic() + _PATIENCE
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, f"it does not rest:\n{self.screen}"
+
     def types(self, text: str = "", *, after: str) -> None:
         """Wait for a text, type, and end with Enter."""
         self.sees(after)

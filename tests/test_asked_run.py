@@ -183,6 +183,7 @@ except KeyboardInterrupt:
 """
     person = Person([sys.executable, "-c", asks], cwd=place, env=settings(PYTHONPATH="", RUNBOOK_PLAIN=plain))
     person.sees("Sure?")
+    person.rests()
     os.kill(person.pid, signal.SIGINT)
     assert person.ends() == 0
     assert "no answer" in person.screen

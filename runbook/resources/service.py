@@ -113,7 +113,7 @@ def _keep_links(unit: str) -> str:
     return f'{find} >"$image/links.$index"'
 
 
-_LINKS_BACK: Final = """
+LINKS_BACK: Final = """
 while read -r path to; do
     [ -L "$path" ] || [ -e "$path" ] || { mkdir -p -- "$(dirname -- "$path")" && ln -s -- "$to" "$path"; }
 done <"$image/links.$index\""""
@@ -125,7 +125,7 @@ def _undo(unit: str, found: Reading) -> str:
     name = quote(unit)
     enabled, active = (*found.text.split(), "", "")[:2]
     if enabled == "not-found":
-        return f"systemctl disable --quiet --now {name} 2>/dev/null || true{_LINKS_BACK}"
+        return f"systemctl disable --quiet --now {name} 2>/dev/null || true{LINKS_BACK}"
     start = {"enabled": "enable", "disabled": "disable", "masked": "mask"}.get(enabled, "")
     lines = [f"systemctl {start} --quiet {name} >&2"] if start else []
     lines.append(f"systemctl {'start' if active == 'active' else 'stop'} {name} >&2")

@@ -20,17 +20,13 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from product import RUNBOOK
-
 from checkpoints import Checkpoint, Journal
-from lab import machine
 from lab.layout import HOME, VPS4
 from runbook import cli, images
 from runbook.frame import Frame
@@ -70,23 +66,6 @@ def proxied_sites(lab: Lab) -> str:
     sites = (directory / "sites.yaml").read_text().replace("ssh_config: ssh_config", "ssh_config: proxied_config")
     (directory / "proxied.yaml").write_text(sites)
     return str(directory / "proxied.yaml")
-
-
-def apply_until_the_power_fails(lab: Lab, sites: str) -> tuple[int, str]:
-    """Have home's power fail while packages are unpacked there, and come back; the run's exit code, and what it said.
-
-    No orderly reboot: apt would put that off until it is done (DPkg::Inhibit-Shutdown).
-    """
-    argv = [*RUNBOOK, "apply", "--file", sites, "--yes"]
-    with lab.admin_popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-        while lab.root("home", "grep -lsz '[u]npack' /proc/[0-9]*/cmdline | grep -q .", check=False).returncode:
-            assert run.poll() is None
-        leader = machine.leader(lab.layout, "home")
-        assert leader
-        os.kill(leader, signal.SIGKILL)
-        said, _ = run.communicate()
-    lab.wait_for_ssh("home")
-    return run.returncode, said
 
 
 def kill_at(step: str, target: str, state: str, side: str) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from faults import product as faulty
 from faults import proxied_sites
-from product import Product
+from product import RUNBOOK, Product
 
-from lab import Lab, snapshot
+from lab import Lab, machine, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +55,23 @@ def _as_comparable(key: str, value: str) -> tuple[str, str]:
     elif "ipsec0" in key:
         key, value = LINK_LOCAL.sub("fe80::ID", key), LINK_LOCAL.sub("fe80::ID", value)
     return key, value
+
+
+def apply_until_the_power_fails(lab: Lab, sites: str) -> tuple[int, str]:
+    """Have home's power fail while packages are unpacked there, and come back; the run's exit code, and what it said.
+
+    No orderly reboot: apt would put that off until it is done (DPkg::Inhibit-Shutdown).
+    """
+    argv = [*RUNBOOK, "apply", "--file", sites, "--yes"]
+    with lab.admin_popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        while lab.root("home", "grep -lsz '[u]npack' /proc/[0-9]*/cmdline | grep -q .", check=False).returncode:
+            assert run.poll() is None
+        leader = machine.leader(lab.layout, "home")
+        assert leader
+        os.kill(leader, signal.SIGKILL)
+        said, _ = run.communicate()
+    lab.wait_for_ssh("home")
+    return run.returncode, said
 
 
 @dataclass

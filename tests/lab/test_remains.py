@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from faults import apply_until_the_power_fails
 from laws import SITES, Laws
 from product import Product
+from survival import apply_until_the_power_fails
 
 from lab import Lab
 

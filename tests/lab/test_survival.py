@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from faults import STEPS, apply_until_the_power_fails
+from faults import STEPS
 from product import RUNBOOK
-from survival import Ordeal
+from survival import Ordeal, apply_until_the_power_fails
 
 from lab import Lab
 
